@@ -1,0 +1,77 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package kvcache names and stores the keys and values of encoded segments.
+//
+// # Node keys
+//
+// The KV of a node depends on the model, the form the KV is stored in, the
+// rotary embedding, the node's tokens and, for every source, that source's own
+// KV, where it stands relative to the node and the edge's scale and bias. A
+// [Key] is the SHA-256 of exactly these, with every source named by its key:
+// equal keys mean equal KV, whatever request produced it, and a change in any
+// ancestor changes every key below it (a Merkle DAG). The bytes that are hashed
+// are given at [Scope.Key]; they are the same on every machine and in every
+// process, and they never change within a version.
+//
+// Attention over sources is a sum, and sources that share a position range form
+// a set. So sources are put in one canonical order ([Source.Compare]) before
+// hashing; callers sum the parts in the same order, which makes the result equal
+// to the last bit too.
+//
+// # KV storage
+//
+// A [KV] is one allocation, [Layers][2][KVHeads][Tokens][HeadDim]. One block
+// rather than one per layer: the garbage collector tracks a single object
+// without pointers, the size is exact (a large Go object is rounded up to a page,
+// once instead of once per layer), and a lower tier can write or map it in one
+// piece. Nothing wants part of a KV: a node is encoded, used and dropped whole.
+//
+// # Memory
+//
+// [Memory] is a store with a byte budget, ref-counted handles, LRU eviction and
+// single-flight encoding. What it promises:
+//
+//   - The bytes it has indexed never exceed the budget. An entry costs
+//     [KV.Bytes] plus [EntryOverhead].
+//   - A [Handle] keeps its KV valid until Release. Evicting, replacing and budget
+//     pressure take an entry out of the index, never out of a running request.
+//   - The victim is the least recently used entry that nobody holds; only when
+//     all are held, the least recently used of those. Dropping a held entry
+//     frees nothing until its last handle goes: until then it counts as orphaned.
+//     Resident memory is Stats.Bytes + Stats.OrphanedBytes.
+//   - A use begins when a handle is taken and ends when it is released; both
+//     make the entry the most recently used of its kind.
+//   - An entry larger than the budget goes to whoever encoded it and to those who
+//     waited for it, but is not kept (Stats.Rejected). With a budget ≤ 0 this is
+//     true of every entry: nothing is cached, single-flight still works.
+//
+// The store is one mutex around O(1) operations (a map access, a few pointers
+// and counters; an insertion evicts as many entries as it must, each paid for by
+// its own insertion). It is not sharded. Shards would each own part of the
+// budget, so a large entry could be refused, or a recently used one evicted,
+// while another shard has room: neither LRU nor the budget would be exact. And
+// there is little to gain: a lookup stands for the encoding of a whole segment,
+// milliseconds of arithmetic against a fraction of a microsecond under the lock
+// (BenchmarkGetContended).
+//
+// # Flights
+//
+// [Memory.Claim] makes the first caller for a missing key the owner of a
+// [Flight], who encodes and calls Complete or Fail; the others wait. An owner's
+// failure is its own: its waiters get [ErrRetry] and claim again, and one of them
+// becomes the next owner.
+//
+// A request claims many keys and may find some of them in flight elsewhere. Two
+// requests, each waiting for the other, must not deadlock. The rule: a request
+// waits only for a node of smaller depth than every unfinished flight it owns
+// (the depth of a node is 0 without sources, otherwise 1 + the largest depth of
+// a source; it is a property of the key). Working level by level does just that:
+// at every level, run the own flights first (their sources are all at hand by
+// then), after them wait for the foreign ones, then go on to the next level. In
+// particular an owner never waits while a flight of its own is ready to run.
+//
+// Why this suffices: give every waiting request the smallest depth of the
+// unfinished flights it owns. It waits for a flight of smaller depth, so the
+// owner of that flight has a smaller number still. A chain of waiting requests
+// goes strictly down, cannot be a circle, and ends at a request that is running.
+package kvcache

@@ -1,0 +1,95 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package kvcache
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// Shape is what the KVs of one model have in common.
+type Shape struct {
+	Layers  int // transformer layers
+	KVHeads int // key/value heads per layer
+	HeadDim int // numbers per head
+}
+
+// MaxKVBytes is the largest KV that NewKV makes, 1 TiB (on 32-bit machines less:
+// what an int can count). It bounds sizes long before arithmetic overflows.
+const MaxKVBytes = 1 << 40
+
+// ShapeError says that there can be no KV of this shape and length.
+type ShapeError struct {
+	Shape  Shape
+	Tokens int
+	Reason string
+}
+
+func (e *ShapeError) Error() string {
+	return fmt.Sprintf("kvcache: no KV of %d layers × %d KV heads × head dim %d × %d tokens: %s",
+		e.Shape.Layers, e.Shape.KVHeads, e.Shape.HeadDim, e.Tokens, e.Reason)
+}
+
+// Bytes returns the size of a KV of this shape:
+// Layers × 2 × KVHeads × tokens × HeadDim × 4. It returns a *[ShapeError] if a
+// dimension is not positive, tokens is negative or the size exceeds [MaxKVBytes].
+func (s Shape) Bytes(tokens int) (int64, error) {
+	switch {
+	case s.Layers <= 0 || s.KVHeads <= 0 || s.HeadDim <= 0:
+		return 0, &ShapeError{s, tokens, "every dimension must be positive"}
+	case tokens < 0:
+		return 0, &ShapeError{s, tokens, "negative number of tokens"}
+	}
+	limit := uint64(min(MaxKVBytes, math.MaxInt))
+	n := uint64(2 * 4)
+	for _, d := range [...]int{s.Layers, s.KVHeads, s.HeadDim, tokens} {
+		hi, lo := bits.Mul64(n, uint64(d))
+		if hi != 0 || lo > limit {
+			return 0, &ShapeError{s, tokens, fmt.Sprintf("more than %d bytes", limit)}
+		}
+		n = lo
+	}
+	return int64(n), nil
+}
+
+// KV holds the keys and values of one node for every layer, as float32. Keys are
+// rotated at the node's local positions 0…Tokens−1. The encoder fills a KV before
+// it gives it to a store; from then on nobody may write to it, and any number of
+// goroutines may read it.
+type KV struct {
+	shape  Shape
+	tokens int
+	data   []float32 // [Layers][2][KVHeads][Tokens][HeadDim]
+}
+
+// NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes]
+// returns one: shapes come from a validated model, lengths from a checked layout.
+func NewKV(s Shape, tokens int) *KV {
+	n, err := s.Bytes(tokens)
+	if err != nil {
+		panic(err)
+	}
+	return &KV{shape: s, tokens: tokens, data: make([]float32, n/4)}
+}
+
+// Layer returns the keys and the values of layer l, each
+// [KVHeads][Tokens][HeadDim], head-major. They are views of the KV. Layer panics
+// if l is out of range.
+func (kv *KV) Layer(l int) (k, v []float32) {
+	if uint(l) >= uint(kv.shape.Layers) {
+		panic(fmt.Sprintf("kvcache: layer %d of a KV with %d layers", l, kv.shape.Layers))
+	}
+	n := kv.shape.KVHeads * kv.tokens * kv.shape.HeadDim
+	at := 2 * n * l
+	return kv.data[at : at+n : at+n], kv.data[at+n : at+2*n : at+2*n]
+}
+
+// Tokens returns the number of tokens.
+func (kv *KV) Tokens() int { return kv.tokens }
+
+// Shape returns the shape.
+func (kv *KV) Shape() Shape { return kv.shape }
+
+// Bytes returns the size of the keys and values in bytes.
+func (kv *KV) Bytes() int64 { return 4 * int64(len(kv.data)) }
