@@ -1,0 +1,106 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package attention
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/graphkv/graphkv/internal/vec"
+)
+
+// block adds a block of keys and their values, each [n][HeadDim], to the panel.
+// All lanes see the first full keys; beyond them s.seen says which lane sees
+// which key.
+//
+// The three steps below are the whole of the arithmetic. They share only the
+// layout of s.scores, [lane][blockKeys], and can be replaced together. Each lane
+// is one chain of additions in the order of the keys, and each score one chain
+// in the order of the elements, so a lane's result does not depend on the
+// others or on how lanes and keys are grouped.
+func (p *panel) block(s *scratch, k, v []float32, full int) {
+	n := len(k) / len(p.q)
+	p.dots(s.scores[:], k)
+	for l := range p.lanes {
+		row := s.scores[l*blockKeys : l*blockKeys+n]
+		if full < n {
+			if s.seen[l] == 0 {
+				continue
+			}
+			for hide := ^s.seen[l] & span(0, n); hide != 0; hide &= hide - 1 {
+				row[bits.TrailingZeros64(hide)] = float32(math.Inf(-1))
+			}
+		}
+		p.softmax(l, row)
+	}
+	p.accumulate(s.scores[:], v, full)
+	if full == n {
+		return
+	}
+	d := len(p.q)
+	for l := range p.lanes {
+		acc := p.acc[l*d : (l+1)*d]
+		for rest := s.seen[l] &^ span(0, full); rest != 0; rest &= rest - 1 {
+			j := bits.TrailingZeros64(rest)
+			axpy(acc, s.scores[l*blockKeys+j], v[j*d:(j+1)*d])
+		}
+	}
+}
+
+// dots computes the scores of all lanes and keys, four lanes and two keys at a
+// time.
+func (p *panel) dots(s, k []float32) {
+	d := len(p.q)
+	n := len(k) / d
+	for g := 0; g*4 < p.lanes; g++ {
+		s := s[g*4*blockKeys:][:4*blockKeys]
+		j := 0
+		for ; j+2 <= n; j += 2 {
+			dots4x2(s[j:], p.q, g, k[j*d:(j+1)*d], k[(j+1)*d:(j+2)*d])
+		}
+		if j < n {
+			dots4x2(s[j:], p.q, g, k[j*d:(j+1)*d], k[j*d:(j+1)*d])
+		}
+	}
+}
+
+// softmax turns the scores of one lane into weights relative to the lane's
+// running maximum, which it updates together with the sum and the accumulator.
+func (p *panel) softmax(l int, row []float32) {
+	top, bias := p.max[l], p.bias[l]
+	for j, x := range row {
+		x += bias
+		row[j] = x
+		if x > top {
+			top = x
+		}
+	}
+	ref := top
+	if ref < -math.MaxFloat32 { // nothing but −Inf so far: −Inf − −Inf would be NaN
+		ref = 0
+	}
+	if top != p.max[l] {
+		alpha := [1]float32{p.max[l] - ref}
+		vec.Exp(alpha[:], alpha[:])
+		p.max[l] = top
+		p.sum[l] *= alpha[0]
+		d := len(p.q)
+		scale(p.acc[l*d:(l+1)*d], alpha[0])
+	}
+	for j := range row {
+		row[j] -= ref
+	}
+	vec.Exp(row, row)
+	p.sum[l] += sum(row)
+}
+
+// accumulate adds the first n values, weighted, to the accumulators.
+func (p *panel) accumulate(s, v []float32, n int) {
+	d := len(p.q)
+	for l := range p.lanes {
+		acc, w := p.acc[l*d:(l+1)*d], s[l*blockKeys:]
+		for j := range n {
+			axpy(acc, w[j], v[j*d:(j+1)*d])
+		}
+	}
+}

@@ -1,0 +1,149 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package attention
+
+import (
+	"fmt"
+	"math"
+)
+
+// Part is one source of keys and values as one reader sees it.
+type Part struct {
+	// K and V hold [KVHeads][Stride][HeadDim], head-major. Of each head the first
+	// Len rows are used. The last head may end after its Len rows, so a run of a
+	// longer cache is K[first*HeadDim:] with the cache's Stride.
+	K, V []float32
+	Len  int // keys; 0 contributes nothing
+	// Stride is the number of rows from one head to the next. 0 means Len.
+	Stride int
+	// Shift is the position of query row 0 minus the position of key 0. Row i is
+	// rotated by Shift+i. It may be negative.
+	Shift int
+	// Causal limits row i to the keys j ≤ i+Offset.
+	Causal bool
+	Offset int
+	// Scale multiplies Config.Scale. 0 means 1. It is the inverse of a temperature.
+	Scale float32
+	// Bias holds one number per query head, [Heads], added to the scaled scores.
+	// −Inf hides the part from a head. Nil means none.
+	Bias []float32
+	// Mask limits rows to the keys whose bit is set, together with Causal. It has
+	// as many rows as the query and Len columns. Nil means all.
+	Mask *Bitmap
+}
+
+// Query is a run of query rows that all read the same parts.
+type Query struct {
+	Q []float32 // [Rows][Heads·HeadDim], not rotated; only read
+	// Out receives [Rows][Heads·HeadDim]. It may be the same slice as Q and must
+	// not overlap anything else that the call reads or writes.
+	Out []float32
+	// LSE receives the log-sum-exp of the scores, [Rows][Heads], natural
+	// logarithm. Nil means that it is not wanted.
+	LSE   []float32
+	Rows  int
+	Parts []Part // summed in this order
+}
+
+// QueryError says which query, and which of its parts, Attend refuses and why.
+type QueryError struct {
+	Query int // index into the queries of the call
+	Part  int // index into the query's parts, −1 when it concerns the query itself
+	// Reason names the field, its value and the limit.
+	Reason string
+}
+
+func (e *QueryError) Error() string {
+	if e.Part < 0 {
+		return fmt.Sprintf("attention: query %d: %s", e.Query, e.Reason)
+	}
+	return fmt.Sprintf("attention: query %d: part %d: %s", e.Query, e.Part, e.Reason)
+}
+
+// check validates query i before any of the call's output is written.
+func (k *Kernel) check(i int, q *Query) error {
+	bad := func(format string, args ...any) error {
+		return &QueryError{Query: i, Part: -1, Reason: fmt.Sprintf(format, args...)}
+	}
+	width := k.heads * k.headDim
+	if q.Rows < 0 || q.Rows > math.MaxInt32 {
+		return bad("Rows is %d, want 0 to %d", q.Rows, math.MaxInt32)
+	}
+	if n := q.Rows * width; len(q.Q) < n || len(q.Out) < n {
+		return bad("Q and Out have %d and %d elements, %d rows need %d", len(q.Q), len(q.Out), q.Rows, n)
+	}
+	if n := q.Rows * k.heads; q.LSE != nil && len(q.LSE) < n {
+		return bad("LSE has %d elements, %d rows need %d", len(q.LSE), q.Rows, n)
+	}
+	for j := range q.Parts {
+		if reason := k.checkPart(&q.Parts[j], q.Rows); reason != "" {
+			return &QueryError{Query: i, Part: j, Reason: reason}
+		}
+	}
+	return nil
+}
+
+// checkPart returns what is wrong with p, or "".
+func (k *Kernel) checkPart(p *Part, rows int) string {
+	if p.Len < 0 || p.Len > math.MaxInt32 {
+		return fmt.Sprintf("Len is %d, want 0 to %d", p.Len, math.MaxInt32)
+	}
+	if p.Stride != 0 && p.Stride < p.Len {
+		return fmt.Sprintf("Stride %d is less than Len %d", p.Stride, p.Len)
+	}
+	if p.Stride > math.MaxInt32 {
+		return fmt.Sprintf("Stride is %d, want at most %d", p.Stride, math.MaxInt32)
+	}
+	// Rows of the last head that lie beyond Len need not exist.
+	have := min(len(p.K), len(p.V)) / k.headDim
+	if p.Len > 0 && (have < p.Len || (have-p.Len)/p.stride() < k.kvHeads-1) {
+		return fmt.Sprintf("K and V have %d and %d elements, too few for %d heads of Len %d, Stride %d, %d elements a key",
+			len(p.K), len(p.V), k.kvHeads, p.Len, p.stride(), k.headDim)
+	}
+	if !finite(p.Scale) {
+		return fmt.Sprintf("Scale is %v", p.Scale)
+	}
+	if p.Bias != nil && len(p.Bias) != k.heads {
+		return fmt.Sprintf("Bias has %d elements for %d heads", len(p.Bias), k.heads)
+	}
+	for h, b := range p.Bias {
+		if b != b || b > math.MaxFloat32 {
+			return fmt.Sprintf("Bias of head %d is %v", h, b)
+		}
+	}
+	if p.Mask != nil && (p.Mask.rows != rows || p.Mask.cols != p.Len) {
+		return fmt.Sprintf("Mask is %d × %d, want %d query rows × Len %d", p.Mask.rows, p.Mask.cols, rows, p.Len)
+	}
+	return ""
+}
+
+func (p *Part) stride() int {
+	if p.Stride == 0 {
+		return p.Len
+	}
+	return p.Stride
+}
+
+// visible returns the keys that row i sees of the n ≤ 64 keys from j0, which is
+// a multiple of 64, as bits.
+func (p *Part) visible(i, j0, n int) uint64 {
+	if p.Causal {
+		n = min(n, p.bound(i)-j0)
+	}
+	w := span(0, n)
+	if p.Mask != nil && w != 0 {
+		w &= p.Mask.words[i*p.Mask.stride+j0/wordBits]
+	}
+	return w
+}
+
+// bound returns the number of leading keys that row i may see.
+func (p *Part) bound(i int) int {
+	if !p.Causal {
+		return p.Len
+	}
+	if p.Offset >= p.Len { // also keeps i+Offset+1 from overflowing
+		return p.Len
+	}
+	return min(max(i+1+p.Offset, 0), p.Len)
+}
