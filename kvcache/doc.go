@@ -39,8 +39,8 @@
 //     all are held, the least recently used of those. Dropping a held entry
 //     frees nothing until its last handle goes: until then it counts as orphaned.
 //     Resident memory is Stats.Bytes + Stats.OrphanedBytes.
-//   - A use begins when a handle is taken and ends when it is released; both
-//     make the entry the most recently used of its kind.
+//   - Taking a handle makes an entry the most recently used of those held;
+//     releasing its last handle makes it the most recently used of those idle.
 //   - An entry larger than the budget goes to whoever encoded it and to those who
 //     waited for it, but is not kept (Stats.Rejected). With a budget ≤ 0 this is
 //     true of every entry: nothing is cached, single-flight still works.

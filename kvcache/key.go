@@ -32,15 +32,19 @@ type Source struct {
 // SourceError says which number of a source cannot be used.
 type SourceError struct {
 	Index int     // place of the source in the list given to Key; −1 when validated alone
-	Field string  // "Scale" or "Bias[h]"
+	Head  int     // head of the offending bias; −1 if it is the scale
 	Value float32 // the offending number
 }
 
 func (e *SourceError) Error() string {
-	if e.Index < 0 {
-		return fmt.Sprintf("kvcache: source: %s is %v, want a finite number", e.Field, e.Value)
+	who := "source"
+	if e.Index >= 0 {
+		who = fmt.Sprintf("source %d", e.Index)
 	}
-	return fmt.Sprintf("kvcache: source %d: %s is %v, want a finite number", e.Index, e.Field, e.Value)
+	if e.Head >= 0 {
+		return fmt.Sprintf("kvcache: %s: bias of head %d is %v, must be finite or -Inf", who, e.Head, e.Value)
+	}
+	return fmt.Sprintf("kvcache: %s: scale is %v, must be finite", who, e.Value)
 }
 
 // Validate returns a *[SourceError] if the scale is NaN or infinite or if a bias
@@ -54,11 +58,11 @@ func (a Source) Validate() error {
 
 func (a *Source) check(index int) *SourceError {
 	if s := float64(a.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
-		return &SourceError{Index: index, Field: "Scale", Value: a.Scale}
+		return &SourceError{Index: index, Head: -1, Value: a.Scale}
 	}
 	for h, b := range a.Bias {
 		if b := float64(b); math.IsNaN(b) || math.IsInf(b, 1) {
-			return &SourceError{Index: index, Field: fmt.Sprintf("Bias[%d]", h), Value: float32(b)}
+			return &SourceError{Index: index, Head: h, Value: float32(b)}
 		}
 	}
 	return nil
@@ -87,10 +91,6 @@ func (a *Source) bias() []float32 {
 // summed. Compare is 0 exactly when the two sources have the same effect: neutral
 // scales are equal, so are neutral biases, and −0 equals 0.
 func (a Source) Compare(b Source) int {
-	return compareSources(&a, &b)
-}
-
-func compareSources(a, b *Source) int {
 	if c := cmp.Compare(a.Base, b.Base); c != 0 {
 		return c
 	}
