@@ -1,0 +1,258 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/internal/gemm"
+	"github.com/graphkv/graphkv/internal/vec"
+	"github.com/graphkv/graphkv/kvcache"
+)
+
+// Source is a node that a run attends to as a whole.
+type Source struct {
+	KV  *kvcache.KV
+	Len int // rows of KV that hold tokens; 0 means all of them
+	// Shift is the position of the run's first token less the position of the
+	// source's first token, as this reader sees it. It may be negative.
+	Shift int
+	Scale float32   // multiplies the scores; 0 means 1
+	Bias  []float32 // [Heads], added to the scaled scores; nil means none
+}
+
+// Run is a stretch of consecutive tokens of one node.
+type Run struct {
+	Tokens []int32
+	// KV receives the keys and values of Tokens in rows At, At+1, …; rows before
+	// At hold the node's earlier tokens, which this run attends to as well.
+	KV      *kvcache.KV
+	At      int
+	Sources []Source // summed in this order, the node itself last
+	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
+	// Nil asks for none.
+	Logits []float32
+}
+
+// Workspace holds the buffers of a forward pass. It grows to the largest batch it
+// has seen, is reused without allocation, and serves one call at a time.
+type Workspace struct {
+	x, h, q, k, v, mix, gate, up []float32
+	last                         []float32
+	queries                      []attention.Query
+	parts                        []attention.Part
+	gemm                         gemm.Workspace
+	attention                    attention.Workspace
+}
+
+// Forward encodes the runs as one batch. Runs may be listed in any order and may
+// read one another's keys and values (but not in a circle). When it returns an
+// error, a cancelled ctx included, the rows it was to write are undefined.
+func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
+	total, parts, err := m.check(runs)
+	if err != nil {
+		return err
+	}
+	ws.resize(m.config, total, parts, runs)
+	if err := m.embed(ws.x, runs); err != nil {
+		return err
+	}
+	for i := range m.layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.forwardLayer(ws, i, total, runs); err != nil {
+			return err
+		}
+	}
+	m.logits(ws, runs)
+	return nil
+}
+
+func (m *Model) check(runs []Run) (total, parts int, err error) {
+	shape := m.config.KVShape()
+	for i, r := range runs {
+		if err := m.checkTokens(r.Tokens); err != nil {
+			return 0, 0, fmt.Errorf("run %d: %w", i, err)
+		}
+		switch {
+		case r.KV == nil || r.KV.Shape() != shape:
+			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
+		case r.At < 0 || r.At+len(r.Tokens) > r.KV.Tokens():
+			return 0, 0, fmt.Errorf("model: run %d: rows %d…%d do not fit a KV of %d tokens", i, r.At, r.At+len(r.Tokens), r.KV.Tokens())
+		case len(r.Logits)%m.config.Vocab != 0 || len(r.Logits)/m.config.Vocab > len(r.Tokens):
+			return 0, 0, fmt.Errorf("model: run %d: room for %d logits; want rows of %d, at most %d", i, len(r.Logits), m.config.Vocab, len(r.Tokens))
+		}
+		for j, s := range r.Sources {
+			if s.KV == nil || s.KV.Shape() != shape || s.Len < 0 || s.Len > s.KV.Tokens() {
+				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
+			}
+		}
+		total += len(r.Tokens)
+		parts += len(r.Sources) + 1
+	}
+	return total, parts, nil
+}
+
+func (m *Model) embed(x []float32, runs []Run) error {
+	row := 0
+	for _, r := range runs {
+		for _, id := range r.Tokens {
+			if err := m.embedding.Row(x[row*m.config.Hidden:(row+1)*m.config.Hidden], int(id)); err != nil {
+				return err
+			}
+			row++
+		}
+	}
+	return nil
+}
+
+// forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
+func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
+	c, w := m.config, &m.layers[i]
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	m.rmsNorm(ws.h, ws.x, w.attnNorm, total)
+	m.linear(ws, ws.q, ws.h, total, w.q, w.qBias)
+	m.linear(ws, ws.k, ws.h, total, w.k, w.kBias)
+	m.linear(ws, ws.v, ws.h, total, w.v, w.vBias)
+	row := 0
+	for _, r := range runs {
+		n := len(r.Tokens)
+		m.store(r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
+		row += n
+	}
+	m.queries(ws, i, runs)
+	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
+		return err
+	}
+	m.linear(ws, ws.h, ws.mix[:total*q], total, w.o, nil)
+	vec.Add(ws.x, ws.h)
+	m.rmsNorm(ws.h, ws.x, w.ffnNorm, total)
+	m.linear(ws, ws.gate, ws.h, total, w.gate, nil)
+	m.linear(ws, ws.up, ws.h, total, w.up, nil)
+	m.siluMul(ws, total)
+	m.linear(ws, ws.h, ws.gate, total, w.down, nil)
+	vec.Add(ws.x, ws.h)
+	return nil
+}
+
+// linear computes dst = x·Wᵀ + bias for rows rows.
+func (m *Model) linear(ws *Workspace, dst, x []float32, rows int, w *gemm.Matrix, bias []float32) {
+	gemm.Mul(m.pool, &ws.gemm, dst, w.N(), x, w.K(), rows, w)
+	if bias == nil {
+		return
+	}
+	for r := range rows {
+		vec.Add(dst[r*w.N():(r+1)*w.N()], bias)
+	}
+}
+
+func (m *Model) rmsNorm(dst, x, weight []float32, rows int) {
+	h := m.config.Hidden
+	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
+		for r := block * normRows; r < min(rows, (block+1)*normRows); r++ {
+			vec.RMSNorm(dst[r*h:(r+1)*h], x[r*h:(r+1)*h], weight, m.config.NormEps)
+		}
+	})
+}
+
+// normRows is how many rows of an element-wise step make one piece of work.
+const normRows = 8
+
+func (m *Model) siluMul(ws *Workspace, rows int) {
+	f := m.config.FFN
+	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
+		from, to := block*normRows*f, min(rows, (block+1)*normRows)*f
+		vec.SiLUMul(ws.gate[from:to], ws.gate[from:to], ws.up[from:to])
+	})
+}
+
+// store rotates keys at their local positions and lays keys and values head by
+// head into the node's KV. It is the only pass ever made over a key.
+func (m *Model) store(r Run, layer int, k, v []float32) {
+	c := m.config
+	d, stride := c.HeadDim, r.KV.Tokens()
+	dstK, dstV := r.KV.Layer(layer)
+	for i := range r.Tokens {
+		row := r.At + i
+		src := i * c.KVHeads * d
+		m.rope.RotateHeads(k[src:src+c.KVHeads*d], c.KVHeads, row)
+		for h := range c.KVHeads {
+			at := (h*stride + row) * d
+			copy(dstK[at:at+d], k[src+h*d:])
+			copy(dstV[at:at+d], v[src+h*d:])
+		}
+	}
+}
+
+// queries points the attention kernel at this layer's rows and parts.
+func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
+	width := m.config.Heads * m.config.HeadDim
+	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
+	row := 0
+	for _, r := range runs {
+		first := len(ws.parts)
+		for _, s := range r.Sources {
+			k, v := s.KV.Layer(layer)
+			n := s.Len
+			if n == 0 {
+				n = s.KV.Tokens()
+			}
+			ws.parts = append(ws.parts, attention.Part{
+				K: k, V: v, Len: n, Stride: s.KV.Tokens(), Shift: s.Shift, Scale: s.Scale, Bias: s.Bias,
+			})
+		}
+		k, v := r.KV.Layer(layer)
+		n := len(r.Tokens)
+		ws.parts = append(ws.parts, attention.Part{
+			K: k, V: v, Len: r.At + n, Stride: r.KV.Tokens(), Shift: r.At, Causal: true, Offset: r.At,
+		})
+		ws.queries = append(ws.queries, attention.Query{
+			Q:    ws.q[row*width : (row+n)*width],
+			Out:  ws.mix[row*width : (row+n)*width],
+			Rows: n, Parts: ws.parts[first:len(ws.parts):len(ws.parts)],
+		})
+		row += n
+	}
+}
+
+// logits computes only the rows that were asked for.
+func (m *Model) logits(ws *Workspace, runs []Run) {
+	h, vocab := m.config.Hidden, m.config.Vocab
+	end := 0
+	for _, r := range runs {
+		end += len(r.Tokens)
+		rows := len(r.Logits) / vocab
+		if rows == 0 {
+			continue
+		}
+		m.rmsNorm(ws.last, ws.x[(end-rows)*h:end*h], m.norm, rows)
+		gemm.Mul(m.pool, &ws.gemm, r.Logits, vocab, ws.last, h, rows, m.output)
+	}
+}
+
+func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	rows := 0
+	for _, r := range runs {
+		rows = max(rows, len(r.Logits)/c.Vocab)
+	}
+	for _, b := range []struct {
+		buf *[]float32
+		n   int
+	}{
+		{&ws.x, total * c.Hidden}, {&ws.h, total * c.Hidden}, {&ws.q, total * q}, {&ws.k, total * kv}, {&ws.v, total * kv},
+		{&ws.mix, total * q}, {&ws.gate, total * c.FFN}, {&ws.up, total * c.FFN}, {&ws.last, rows * c.Hidden},
+	} {
+		if cap(*b.buf) < b.n {
+			*b.buf = make([]float32, b.n)
+		}
+		*b.buf = (*b.buf)[:b.n]
+	}
+	if cap(ws.parts) < parts {
+		// Queries hold views of parts, so it must not move while it is filled.
+		ws.parts = make([]attention.Part, 0, parts)
+	}
+}
