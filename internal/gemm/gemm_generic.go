@@ -1,0 +1,28 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+// portableRows is the height of the portable kernel's tiles. Scalar code is bound by its arithmetic and gains nothing from a taller one.
+const portableRows = 4
+
+// tilePortable is the portable micro-kernel: c[i][j] = Σₚ a[p][i]·b[p][j] over a tile of h rows and one panel, with a packed [k][h] and b
+// [k][16]. The product is rounded before it is added, on every architecture, so that a result is the same wherever it is computed.
+func tilePortable(c []float32, ldc int, a, b []float32, h int) {
+	for i := range h {
+		for j := 0; j < Panel; j += 8 {
+			var s0, s1, s2, s3, s4, s5, s6, s7 float32
+			for x, y := i, j; x < len(a); x, y = x+h, y+Panel {
+				v, w := a[x], (*[8]float32)(b[y:])
+				s0 += float32(v * w[0])
+				s1 += float32(v * w[1])
+				s2 += float32(v * w[2])
+				s3 += float32(v * w[3])
+				s4 += float32(v * w[4])
+				s5 += float32(v * w[5])
+				s6 += float32(v * w[6])
+				s7 += float32(v * w[7])
+			}
+			*(*[8]float32)(c[i*ldc+j:]) = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
+		}
+	}
+}

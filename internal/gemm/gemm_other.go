@@ -1,0 +1,7 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import "github.com/graphkv/graphkv/internal/cpu"
+
+func kernelsFor(cpu.Tier) *kernels { return &portable }

@@ -1,0 +1,19 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+// kernels is the set of micro-kernels of one tier.
+type kernels struct {
+	rows   int   // height of the tallest tile
+	panels []int // [rows+1] for each height, how many panels the widest kernel takes: a power of two
+	// run computes a tile of h rows and wide panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], with a packed [k][h].
+	run func(c []float32, ldc int, a, b []float32, h, wide int)
+}
+
+var portable = kernels{
+	rows:   portableRows,
+	panels: []int{1, 1, 1, 1, 1},
+	run: func(c []float32, ldc int, a, b []float32, h, _ int) {
+		tilePortable(c, ldc, a, b, h)
+	},
+}
