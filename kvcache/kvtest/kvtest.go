@@ -1,0 +1,101 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package kvtest tests stores of KVs. Run is the conformance suite that every
+// store must pass, whatever it keeps the KVs in; CheckLeaks finds handles and
+// flights that a test forgot; NewKV and CheckKV make KVs whose content is known.
+package kvtest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/graphkv/graphkv/kvcache"
+)
+
+// Store is what the suite drives; [kvcache.Memory] describes the methods.
+//
+// A store may remember more than its memory budget (on a lower tier), so the suite never
+// demands a miss, except after Evict. It may not remember wrongly.
+type Store interface {
+	Get(kvcache.Key) (*kvcache.Handle, bool)
+	Claim(kvcache.Key) (h *kvcache.Handle, f *kvcache.Flight, owner bool)
+	GetOrEncode(context.Context, kvcache.Key, func(context.Context) (*kvcache.KV, error)) (h *kvcache.Handle, hit bool, err error)
+	Put(kvcache.Key, *kvcache.KV) *kvcache.Handle
+	Evict(kvcache.Key) bool
+	Stats() kvcache.Stats
+}
+
+// CheckLeaks fails tb at its end if handles of s are not released or flights
+// not ended by then. Call it right after making s.
+func CheckLeaks(tb testing.TB, s interface{ Stats() kvcache.Stats }) {
+	tb.Helper()
+	tb.Cleanup(func() {
+		if n := s.Stats().Handles; n != 0 {
+			tb.Errorf("%d handles not released", n)
+		}
+		if n := s.Stats().Flights; n != 0 {
+			tb.Errorf("%d flights neither completed nor failed", n)
+		}
+		CheckStats(tb, s.Stats())
+	})
+}
+
+// CheckStats fails tb if s contradicts itself.
+func CheckStats(tb testing.TB, s kvcache.Stats) {
+	tb.Helper()
+	check := func(ok bool, what string) {
+		tb.Helper()
+		if !ok {
+			tb.Errorf("stats: not true that %s: %+v", what, s)
+		}
+	}
+	check(s.Bytes <= s.Budget, "Bytes ≤ Budget")
+	check(s.Puts == uint64(s.Entries)+s.Evictions+s.Replaced+s.Rejected, "Puts = Entries + Evictions + Replaced + Rejected")
+	check(s.Bytes >= int64(s.Entries)*kvcache.EntryOverhead, "Bytes ≥ Entries × EntryOverhead")
+	check(s.PinnedEntries <= s.Handles, "PinnedEntries ≤ Handles")
+	check((s.PinnedEntries == 0) == (s.Handles == 0), "entries are pinned exactly when there are handles")
+	check(s.OrphanedEntries <= s.PinnedEntries && s.OrphanedBytes <= s.PinnedBytes, "Orphaned ≤ Pinned")
+	check(s.PinnedBytes-s.OrphanedBytes <= s.Bytes, "Pinned − Orphaned ≤ Bytes")
+	check(min(s.Entries, s.PinnedEntries, s.OrphanedEntries, s.Handles, s.Flights) >= 0, "no gauge is negative")
+	check(min(s.Bytes, s.PinnedBytes, s.OrphanedBytes) >= 0, "no number of bytes is negative")
+}
+
+// number is the i-th number of a KV with this seed: exact in 16 bits too, so that
+// stores with a smaller encoding can be tested.
+func number(seed uint64, layer, which, i int) float32 {
+	x := seed*0x9e3779b97f4a7c15 + uint64(layer)*0xbf58476d1ce4e5b9 + uint64(which)*0x94d049bb133111eb + uint64(i)
+	x ^= x >> 31
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	return float32(int(x%255)-127) / 64
+}
+
+// NewKV returns a KV whose content follows from seed.
+func NewKV(s kvcache.Shape, tokens int, seed uint64) *kvcache.KV {
+	kv := kvcache.NewKV(s, tokens)
+	for l := range s.Layers {
+		k, v := kv.Layer(l)
+		for i := range k {
+			k[i], v[i] = number(seed, l, 0, i), number(seed, l, 1, i)
+		}
+	}
+	return kv
+}
+
+// CheckKV fails tb if kv is not what NewKV(s, tokens, seed) returns.
+func CheckKV(tb testing.TB, kv *kvcache.KV, s kvcache.Shape, tokens int, seed uint64) {
+	tb.Helper()
+	if kv.Shape() != s || kv.Tokens() != tokens {
+		tb.Errorf("KV is %+v × %d tokens, want %+v × %d", kv.Shape(), kv.Tokens(), s, tokens)
+		return
+	}
+	for l := range s.Layers {
+		k, v := kv.Layer(l)
+		for i := range k {
+			if wk, wv := number(seed, l, 0, i), number(seed, l, 1, i); k[i] != wk || v[i] != wv {
+				tb.Errorf("layer %d number %d: K %v V %v, want %v and %v", l, i, k[i], v[i], wk, wv)
+				return
+			}
+		}
+	}
+}
