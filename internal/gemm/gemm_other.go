@@ -1,5 +1,7 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
+//go:build !amd64 || noasm
+
 package gemm
 
 import "github.com/graphkv/graphkv/internal/cpu"

@@ -1,0 +1,177 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+// Command _generate writes the micro-kernels of package gemm and, with -peak, the loops of package fmapeak. It is a module of its own so
+// that the library does not depend on the generator.
+package main
+
+import (
+	"flag"
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+const panel = 16
+
+// isa is what differs between the two tiers.
+type isa struct {
+	name   string
+	lanes  int   // float32 per register
+	rows   int   // tallest tile
+	panels []int // [rows+1] widest tile for each height, in panels
+	unroll int   // steps of k per turn of the loop
+	reg    func() VecVirtual
+	zero   func(r VecVirtual)
+}
+
+var avx2 = isa{
+	name: "AVX2", lanes: 8, rows: 6, unroll: 4,
+	panels: []int{0, 4, 2, 2, 1, 1, 1},
+	reg:    YMM,
+	zero:   func(r VecVirtual) { VXORPS(r, r, r) },
+}
+
+var avx512 = isa{
+	name: "AVX512", lanes: 16, rows: 14, unroll: 4,
+	panels: []int{0, 4, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2},
+	reg:    ZMM,
+	zero:   func(r VecVirtual) { VPXORD(r, r, r) },
+}
+
+func main() {
+	probe := flag.Bool("peak", false, "write the FMA peak loops in place of the kernels")
+	flag.Parse()
+	ConstraintExpr("!noasm")
+	for _, t := range []isa{avx2, avx512} {
+		if *probe {
+			peak(t)
+			continue
+		}
+		for h := 1; h <= t.rows; h++ {
+			for w := 1; w <= t.panels[h]; w *= 2 {
+				tile(t, h, w)
+			}
+		}
+	}
+	Generate()
+}
+
+// tile writes the kernel for h rows and w panels. Its accumulators stay in registers for the whole of k: one chain per element of C.
+func tile(t isa, h, w int) {
+	name := fmt.Sprintf("tile%dx%d%s", h, w*panel, t.name)
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a, b *float32, k int)")
+	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%%16].", name, h, w))
+	Pragma("noescape")
+	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
+	perPanel := panel / t.lanes
+
+	bs := make([]Register, w) // one pointer per panel; panels are 64·k bytes apart
+	bs[0] = Load(Param("b"), GP64())
+	if w > 1 {
+		stride := GP64()
+		MOVQ(k, stride)
+		SHLQ(Imm(6), stride)
+		for i := 1; i < w; i++ {
+			bs[i] = GP64()
+			LEAQ(Mem{Base: bs[i-1], Index: stride, Scale: 1}, bs[i])
+		}
+	}
+	acc := make([][]VecVirtual, h)
+	for i := range acc {
+		acc[i] = make([]VecVirtual, w*perPanel)
+		for j := range acc[i] {
+			acc[i][j] = t.reg()
+			t.zero(acc[i][j])
+		}
+	}
+
+	step := func(u int) {
+		row := make([]Op, w*perPanel)
+		for j := range row {
+			row[j] = Mem{Base: bs[j/perPanel], Disp: 4 * (u*panel + j%perPanel*t.lanes)}
+		}
+		if h > 1 { // one row uses each value of b once, straight from memory
+			for j := range row {
+				r := t.reg()
+				VMOVUPS(row[j], r)
+				row[j] = r
+			}
+		}
+		for i := range h {
+			x := t.reg()
+			VBROADCASTSS(Mem{Base: a, Disp: 4 * (u*h + i)}, x)
+			for j := range row {
+				VFMADD231PS(row[j], x, acc[i][j])
+			}
+		}
+	}
+	advance := func(u int) {
+		ADDQ(Imm(uint64(4*u*h)), a)
+		for _, b := range bs {
+			ADDQ(U32(4*u*panel), b)
+		}
+	}
+
+	turns := GP64()
+	MOVQ(k, turns)
+	SHRQ(Imm(uint64(map[int]int{2: 1, 4: 2}[t.unroll])), turns)
+	JZ(LabelRef("rest"))
+	Label("turn")
+	for u := range t.unroll {
+		step(u)
+	}
+	advance(t.unroll)
+	DECQ(turns)
+	JNZ(LabelRef("turn"))
+	Label("rest")
+	ANDQ(Imm(uint64(t.unroll-1)), k)
+	JZ(LabelRef("store"))
+	Label("one")
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("one"))
+
+	Label("store")
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	SHLQ(Imm(2), ldc)
+	for i := range h {
+		for j := range acc[i] {
+			VMOVUPS(acc[i][j], Mem{Base: c, Disp: 4 * j * t.lanes})
+		}
+		if i+1 < h {
+			ADDQ(ldc, c)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// chains is how many independent accumulators keep every FMA unit busy: at least latency × units, which is 10 on all cores so far.
+const chains = 12
+
+// peak writes a loop of nothing but independent FMAs.
+func peak(t isa) {
+	name := "loop" + t.name
+	TEXT(name, NOSPLIT, "func(n int)")
+	Doc(fmt.Sprintf("%s runs n turns of %d independent FMAs of %d lanes.", name, chains, t.lanes))
+	n := Load(Param("n"), GP64())
+	x, y := t.reg(), t.reg()
+	t.zero(x)
+	t.zero(y)
+	acc := make([]VecVirtual, chains)
+	for i := range acc {
+		acc[i] = t.reg()
+		t.zero(acc[i])
+	}
+	Label("turn")
+	for i := range acc {
+		VFMADD231PS(x, y, acc[i])
+	}
+	DECQ(n)
+	JNZ(LabelRef("turn"))
+	VZEROUPPER()
+	RET()
+}

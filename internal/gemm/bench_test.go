@@ -1,0 +1,58 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/graphkv/graphkv/internal/cpu"
+	"github.com/graphkv/graphkv/internal/gemm/fmapeak"
+	"github.com/graphkv/graphkv/internal/pool"
+)
+
+// BenchmarkMul reports GFLOP/s, the fraction of the FMA peak of as many threads, and for one row the rate at which weights are read.
+func BenchmarkMul(b *testing.B) {
+	for _, tier := range cpu.Tiers() {
+		for _, s := range [][3]int{{512, 1536, 576}, {512, 576, 1536}, {512, 576, 576}, {64, 1536, 576}, {8, 1536, 576}, {4, 1536, 576}, {2, 1536, 576}, {1, 1536, 576}, {1, 576, 576}, {1, 49152, 576}} {
+			for _, workers := range []int{1, 2} {
+				b.Run(fmt.Sprintf("%v/%dx%dx%d/workers=%d", tier, s[0], s[1], s[2], workers), func(b *testing.B) {
+					defer cpu.Lower(tier)()
+					p := pool.New(workers)
+					defer p.Close()
+					rows, n, k := s[0], s[1], s[2]
+					var ws Workspace
+					w := NewMatrix(n, k)
+					row := make([]float32, k)
+					for i := range row {
+						row[i] = float32(i%7) - 3
+					}
+					for i := range n {
+						w.SetRow(i, row)
+					}
+					a, c := make([]float32, rows*k), make([]float32, rows*n)
+					for i := range a {
+						a[i] = float32(i%5) - 2
+					}
+					Mul(p, &ws, c, n, a, k, rows, w)
+					// The minimum over the runs: the machine may be shared.
+					best := time.Duration(1 << 62)
+					for b.Loop() {
+						start := time.Now()
+						Mul(p, &ws, c, n, a, k, rows, w)
+						best = min(best, time.Since(start))
+					}
+					rate := 2 * float64(rows) * float64(n) * float64(k) / float64(best.Nanoseconds())
+					b.ReportMetric(rate, "GFLOP/s")
+					if peak := fmapeak.GFLOPS(tier); peak > 0 {
+						b.ReportMetric(rate/peak/float64(workers), "ofpeak")
+					}
+					if rows == 1 {
+						b.ReportMetric(float64(w.Bytes())/float64(best.Nanoseconds()), "GB/s")
+					}
+				})
+			}
+		}
+	}
+}

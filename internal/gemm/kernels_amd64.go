@@ -1,0 +1,72 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+//go:build !noasm
+
+package gemm
+
+//go:generate go -C _generate run . -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg gemm
+//go:generate go -C _generate run . -peak -out ../fmapeak/fmapeak_amd64.s -stubs ../fmapeak/fmapeak_amd64.go -pkg fmapeak
+
+import "github.com/graphkv/graphkv/internal/cpu"
+
+// tileFunc is an assembly micro-kernel.
+type tileFunc func(c *float32, ldc int, a, b *float32, k int)
+
+// The kernels of a tier by height, and by width: one, two and four panels.
+var (
+	tilesAVX2 = [...][3]tileFunc{
+		1: {tile1x16AVX2, tile1x32AVX2, tile1x64AVX2},
+		2: {tile2x16AVX2, tile2x32AVX2},
+		3: {tile3x16AVX2, tile3x32AVX2},
+		4: {tile4x16AVX2},
+		5: {tile5x16AVX2},
+		6: {tile6x16AVX2},
+	}
+	tilesAVX512 = [...][3]tileFunc{
+		1:  {tile1x16AVX512, tile1x32AVX512, tile1x64AVX512},
+		2:  {tile2x16AVX512, tile2x32AVX512, tile2x64AVX512},
+		3:  {tile3x16AVX512, tile3x32AVX512, tile3x64AVX512},
+		4:  {tile4x16AVX512, tile4x32AVX512},
+		5:  {tile5x16AVX512, tile5x32AVX512},
+		6:  {tile6x16AVX512, tile6x32AVX512},
+		7:  {tile7x16AVX512, tile7x32AVX512},
+		8:  {tile8x16AVX512, tile8x32AVX512},
+		9:  {tile9x16AVX512, tile9x32AVX512},
+		10: {tile10x16AVX512, tile10x32AVX512},
+		11: {tile11x16AVX512, tile11x32AVX512},
+		12: {tile12x16AVX512, tile12x32AVX512},
+		13: {tile13x16AVX512, tile13x32AVX512},
+		14: {tile14x16AVX512, tile14x32AVX512},
+	}
+
+	kernelsAVX2   = assembly(tilesAVX2[:])
+	kernelsAVX512 = assembly(tilesAVX512[:])
+)
+
+func kernelsFor(t cpu.Tier) *kernels {
+	switch t {
+	case cpu.AVX512:
+		return kernelsAVX512
+	case cpu.AVX2:
+		return kernelsAVX2
+	}
+	return &portable
+}
+
+// assembly makes the kernel set of a table of tiles.
+func assembly(tiles [][3]tileFunc) *kernels {
+	ks := &kernels{rows: len(tiles) - 1, panels: make([]int, len(tiles))}
+	for h, byWidth := range tiles {
+		for i, f := range byWidth {
+			if f != nil {
+				ks.panels[h] = 1 << i
+			}
+		}
+	}
+	ks.run = func(c []float32, ldc int, a, b []float32, h, wide int) {
+		k := len(a) / h
+		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[wide*Panel*k-1] // the assembly has no bounds checks
+		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], k)
+	}
+	return ks
+}
