@@ -22,6 +22,10 @@ import (
 // Anything else that is malformed is left for the parser to report.
 func cleanDOT(src []byte) ([]byte, error) {
 	s := dotScanner{src: src, out: make([]byte, 0, len(src)+len(src)/8)}
+	if i := invalidUTF8(src); i >= 0 {
+		s.from = i
+		return nil, s.fail(ErrSyntax, "invalid UTF-8")
+	}
 	for {
 		kind, err := s.next()
 		if err != nil {
@@ -34,6 +38,18 @@ func cleanDOT(src []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// invalidUTF8 returns the place of the first byte that is not UTF-8, or −1.
+func invalidUTF8(b []byte) int {
+	for i := 0; i < len(b); {
+		r, size := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 // Kinds of tokens; punctuation is its own kind.
@@ -225,7 +241,7 @@ func (s *dotScanner) html() error {
 }
 
 func (s *dotScanner) put(text string) error {
-	if !utf8.ValidString(text) {
+	if !utf8.ValidString(text) { // \xff escaped
 		return s.fail(ErrSyntax, "a string is not valid UTF-8")
 	}
 	s.out = append(s.out, quoteDOT(text)...)

@@ -384,6 +384,8 @@ func (d *jsonReader) fail(format string, args ...any) error {
 func (d *jsonReader) wrap(err error) error {
 	var syntax *json.SyntaxError
 	switch {
+	case errors.Is(err, ErrSyntax): // from utf8Reader, which knows the place
+		return err
 	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
 		fallthrough
@@ -465,5 +467,5 @@ func (u *utf8Reader) Read(p []byte) (int, error) {
 }
 
 func (u *utf8Reader) invalid() error {
-	return fmt.Errorf("%w: invalid UTF-8 at byte %d", ErrSyntax, u.off)
+	return fmt.Errorf("graph: JSON, byte %d: %w: invalid UTF-8", u.off, ErrSyntax)
 }
