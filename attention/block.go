@@ -94,13 +94,26 @@ func (p *panel) softmax(l int, row []float32) {
 	p.sum[l] += sum(row)
 }
 
-// accumulate adds the first n values, weighted, to the accumulators.
+// accumulate adds the first n values, weighted, to the accumulators, two lanes
+// and four keys at a time.
 func (p *panel) accumulate(s, v []float32, n int) {
 	d := len(p.q)
-	for l := range p.lanes {
-		acc, w := p.acc[l*d:(l+1)*d], s[l*blockKeys:]
-		for j := range n {
-			axpy(acc, w[j], v[j*d:(j+1)*d])
+	j := 0
+	for ; j+4 <= n; j += 4 {
+		v := v[j*d : (j+4)*d]
+		l := 0
+		for ; l+2 <= p.lanes; l += 2 {
+			acc := p.acc[l*d : (l+2)*d]
+			w := s[l*blockKeys+j:]
+			axpy2x4(acc[:d], acc[d:], (*[4]float32)(w), (*[4]float32)(w[blockKeys:]), v)
+		}
+		if l < p.lanes {
+			axpy1x4(p.acc[l*d:(l+1)*d], (*[4]float32)(s[l*blockKeys+j:]), v)
+		}
+	}
+	for ; j < n; j++ {
+		for l := range p.lanes {
+			axpy(p.acc[l*d:(l+1)*d], s[l*blockKeys+j], v[j*d:(j+1)*d])
 		}
 	}
 }

@@ -54,6 +54,42 @@ func axpy(acc []float32, w float32, v []float32) {
 	}
 }
 
+// axpy1x4 adds four weighted values, which follow each other in v, to acc.
+func axpy1x4(acc []float32, w *[4]float32, v []float32) {
+	d := len(acc)
+	v0, v1, v2, v3 := v[:d], v[d:][:d], v[2*d:][:d], v[3*d:][:d]
+	w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
+	for t, x := range acc {
+		x += float32(w0 * v0[t])
+		x += float32(w1 * v1[t])
+		x += float32(w2 * v2[t])
+		x += float32(w3 * v3[t])
+		acc[t] = x
+	}
+}
+
+// axpy2x4 is axpy1x4 for two lanes.
+func axpy2x4(acc0, acc1 []float32, w, u *[4]float32, v []float32) {
+	d := len(acc0)
+	acc1 = acc1[:d]
+	v0, v1, v2, v3 := v[:d], v[d:][:d], v[2*d:][:d], v[3*d:][:d]
+	w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
+	u0, u1, u2, u3 := u[0], u[1], u[2], u[3]
+	for t, x := range acc0 {
+		y := acc1[t]
+		a, b, c, d := v0[t], v1[t], v2[t], v3[t]
+		x += float32(w0 * a)
+		y += float32(u0 * a)
+		x += float32(w1 * b)
+		y += float32(u1 * b)
+		x += float32(w2 * c)
+		y += float32(u2 * c)
+		x += float32(w3 * d)
+		y += float32(u3 * d)
+		acc0[t], acc1[t] = x, y
+	}
+}
+
 // scale multiplies acc by a.
 func scale(acc []float32, a float32) {
 	for t := range acc {

@@ -10,14 +10,16 @@ import (
 // Part is one source of keys and values as one reader sees it.
 type Part struct {
 	// K and V hold [KVHeads][Stride][HeadDim], head-major. Of each head the first
-	// Len rows are used. The last head may end after its Len rows, so a run of a
-	// longer cache is K[first*HeadDim:] with the cache's Stride.
+	// Len rows are used. The last head may end after its Len rows, so the keys of
+	// a longer cache from first on are K[first*HeadDim:] with the cache's Stride
+	// and Shift, and Offset−first.
 	K, V []float32
 	Len  int // keys; 0 contributes nothing
 	// Stride is the number of rows from one head to the next. 0 means Len.
 	Stride int
-	// Shift is the position of query row 0 minus the position of key 0. Row i is
-	// rotated by Shift+i. It may be negative.
+	// Shift is the position of query row 0 minus the position of key 0, that is of
+	// the key that was rotated to 0. Row i is rotated to Shift+i, which may be
+	// negative.
 	Shift int
 	// Causal limits row i to the keys j ≤ i+Offset.
 	Causal bool

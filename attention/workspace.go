@@ -3,10 +3,14 @@
 package attention
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/graphkv/graphkv/internal/pool"
 )
+
+// ErrBusy is returned by Attend when another call is using the workspace.
+var ErrBusy = errors.New("attention: Workspace is in use by another call")
 
 // Workspace holds the scratch memory of Attend. It grows to what the largest
 // call needs and is then reused, so that further calls allocate nothing. The
@@ -94,7 +98,7 @@ func (k *Kernel) Attend(p *pool.Pool, ws *Workspace, queries []Query) error {
 		ws = new(Workspace)
 	}
 	if !ws.busy.CompareAndSwap(false, true) {
-		panic("attention: Workspace used by two calls at once")
+		return ErrBusy
 	}
 	defer ws.finish()
 	ws.prepare(k, queries, p.Workers())

@@ -1,0 +1,207 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package attentiontest
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/posenc"
+)
+
+// Case is a configuration and a query over random parts, together with what is
+// needed to solve it densely.
+type Case struct {
+	Config attention.Config
+	Query  attention.Query
+
+	rope posenc.Config
+	raw  [][]float32 // per part, keys that are not rotated, laid out as Part.K
+}
+
+// Limits bounds what DrawCase draws.
+type Limits struct {
+	Rows, Parts, Len int
+}
+
+const ropeBase = 10000
+
+// DrawConfig draws heads and, in half of the cases, a rotary embedding.
+func DrawConfig(t *rapid.T) (attention.Config, posenc.Config) {
+	c := attention.Config{
+		KVHeads: rapid.IntRange(1, 3).Draw(t, "kvHeads"),
+		HeadDim: rapid.SampledFrom([]int{1, 2, 3, 8, 15, 16, 17, 24, 32, 40, 64}).Draw(t, "headDim"),
+		Scale:   rapid.SampledFrom([]float32{0, 0.3, -0.1}).Draw(t, "scale"),
+	}
+	group := rapid.SampledFrom([]int{1, 2, 3, 4, 5, 8, 16, 17, 70}).Draw(t, "group")
+	c.Heads = c.KVHeads * group
+	var r posenc.Config
+	if c.HeadDim%2 == 0 && rapid.Bool().Draw(t, "rope") {
+		r = posenc.Config{
+			HeadDim: c.HeadDim, RotaryDim: c.HeadDim, Base: ropeBase,
+			Pairing: rapid.SampledFrom([]posenc.Pairing{posenc.Interleaved, posenc.HalfSplit}).Draw(t, "pairing"),
+		}
+		if c.HeadDim >= 8 && rapid.Bool().Draw(t, "partial") {
+			r.RotaryDim = c.HeadDim / 2
+		}
+		rope, err := posenc.NewRoPE(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.RoPE = rope
+	}
+	return c, r
+}
+
+// DrawCase draws a query for the configuration. Rows of the caches that no part
+// contains are NaN.
+func DrawCase(t *rapid.T, c attention.Config, r posenc.Config, lim Limits) *Case {
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	rows := rapid.IntRange(0, lim.Rows).Draw(t, "rows")
+	width := c.Heads * c.HeadDim
+	k := &Case{Config: c, rope: r, Query: attention.Query{
+		Q: Normal(rng, rows*width), Out: make([]float32, rows*width), LSE: make([]float32, rows*c.Heads), Rows: rows,
+	}}
+	for range rapid.IntRange(0, lim.Parts).Draw(t, "parts") {
+		k.drawPart(t, rng, lim)
+	}
+	return k
+}
+
+func (c *Case) drawPart(t *rapid.T, rng *rand.Rand, lim Limits) {
+	d := c.Config.HeadDim
+	p := attention.Part{
+		Len:    rapid.IntRange(0, lim.Len).Draw(t, "len"),
+		Shift:  rapid.IntRange(-300, 3000).Draw(t, "shift"),
+		Scale:  rapid.SampledFrom([]float32{0, 1, 0.5, 1.7}).Draw(t, "partScale"),
+		Causal: rapid.Bool().Draw(t, "causal"),
+	}
+	p.Offset = rapid.IntRange(-lim.Rows-2, p.Len+2).Draw(t, "offset")
+	if rapid.Bool().Draw(t, "strided") {
+		p.Stride = p.Len + rapid.IntRange(0, 9).Draw(t, "gap")
+	}
+	if rapid.Bool().Draw(t, "biased") {
+		p.Bias = Normal(rng, c.Config.Heads)
+		for h := range p.Bias {
+			if rng.IntN(8) == 0 {
+				p.Bias[h] = float32(math.Inf(-1))
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "masked") {
+		density := rapid.SampledFrom([]float64{0, 0.05, 0.5, 0.98, 1}).Draw(t, "density")
+		p.Mask = attention.NewBitmap(c.Query.Rows, p.Len)
+		for i := range c.Query.Rows {
+			for j := range p.Len {
+				if rng.Float64() < density {
+					p.Mask.Set(i, j)
+				}
+			}
+		}
+	}
+	stride := max(p.Stride, p.Len)
+	nan := float32(math.NaN())
+	raw := Normal(rng, c.Config.KVHeads*stride*d)
+	p.V = Normal(rng, len(raw))
+	for h := range c.Config.KVHeads {
+		for i := (h*stride + p.Len) * d; i < (h+1)*stride*d; i++ {
+			raw[i], p.V[i] = nan, nan
+		}
+	}
+	p.K = append([]float32(nil), raw...)
+	if c.Config.RoPE != nil {
+		for h := range c.Config.KVHeads {
+			for j := range p.Len {
+				c.Config.RoPE.Rotate(p.K[(h*stride+j)*d:][:d], j)
+			}
+		}
+	}
+	if p.Len > 0 && rapid.Bool().Draw(t, "cut") { // the last head may end early
+		end := ((c.Config.KVHeads-1)*stride + p.Len) * d
+		p.K, p.V = p.K[:end:end], p.V[:end:end]
+	}
+	c.Query.Parts = append(c.Query.Parts, p)
+	c.raw = append(c.raw, raw)
+}
+
+// Normal returns n normally distributed numbers.
+func Normal(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+// Dense returns the case over tokens: the parts' keys one after the other, each
+// rotated from its original to its absolute position, and every query row
+// rotated once, to its own.
+func (c *Case) Dense() *Dense {
+	const start = 1000 // position of query row 0; any will do
+	heads, kvHeads, d := c.Config.Heads, c.Config.KVHeads, c.Config.HeadDim
+	p := &Dense{Heads: heads, KVHeads: kvHeads, HeadDim: d, Rows: c.Query.Rows, Q: make([]float64, len(c.Query.Q))}
+	for i, x := range c.Query.Q {
+		p.Q[i] = float64(x)
+	}
+	for i := range c.Query.Rows {
+		for h := range heads {
+			c.rotate(p.Q[(i*heads+h)*d:][:d], start+i)
+		}
+	}
+	var part, local []int // of each key
+	for n := range c.Query.Parts {
+		s := &c.Query.Parts[n]
+		stride := max(s.Stride, s.Len)
+		for j := range s.Len {
+			part, local = append(part, n), append(local, j)
+			for h := range kvHeads {
+				at := (h*stride + j) * d
+				for _, x := range c.raw[n][at : at+d] {
+					p.K = append(p.K, float64(x))
+				}
+				c.rotate(p.K[len(p.K)-d:], start-s.Shift+j)
+				for _, x := range s.V[at : at+d] {
+					p.V = append(p.V, float64(x))
+				}
+			}
+		}
+	}
+	p.Keys = len(part)
+	p.Sees = func(head, row, key int) bool {
+		s, j := &c.Query.Parts[part[key]], local[key]
+		return (!s.Causal || j <= row+s.Offset) && (s.Mask == nil || s.Mask.Get(row, j))
+	}
+	scale := float64(c.Config.Scale)
+	if scale == 0 {
+		scale = 1 / math.Sqrt(float64(d))
+	}
+	p.Score = func(head, key int, dot float64) float64 {
+		s := &c.Query.Parts[part[key]]
+		dot *= scale
+		if s.Scale != 0 {
+			dot *= float64(s.Scale)
+		}
+		if s.Bias != nil {
+			dot += float64(s.Bias[head])
+		}
+		return dot
+	}
+	return p
+}
+
+// rotate turns x [HeadDim] to position pos by the definition of the rotary
+// embedding (Su et al. 2021, equation 34), in float64.
+func (c *Case) rotate(x []float64, pos int) {
+	n := c.rope.RotaryDim / 2
+	for i := range n {
+		sin, cos := math.Sincos(float64(pos) * math.Pow(ropeBase, -float64(i)/float64(n)))
+		a, b := 2*i, 2*i+1
+		if c.rope.Pairing == posenc.HalfSplit {
+			a, b = i, i+n
+		}
+		x[a], x[b] = x[a]*cos-x[b]*sin, x[a]*sin+x[b]*cos
+	}
+}
