@@ -149,16 +149,14 @@ func (m *call) cut(workers int) {
 // tile returns the rows of tile t.
 func (m *call) tile(t int) (from, to int) { return t * m.rows / m.tiles, (t + 1) * m.rows / m.tiles }
 
-// pack interleaves the rows of tile t: [k][height].
+// pack interleaves the rows of tile t: [k][height]. It goes along k in short runs, so that what it writes row by row stays in cache.
 func (m *call) pack(_, t int) {
+	const run = 256
 	from, to := m.tile(t)
 	h, k := to-from, m.w.k
-	dst := m.packed[from*k : to*k]
-	for i := range h {
-		src := m.a[(from+i)*m.lda:][:k]
-		for p, at := 0, i; p < len(src) && at < len(dst); p, at = p+1, at+h {
-			dst[at] = src[p]
-		}
+	for p := 0; p < k; p += run {
+		n := min(run, k-p)
+		m.kern.pack(m.packed[from*k+p*h:][:n*h], m.a[from*m.lda+p:], m.lda, h, n)
 	}
 }
 

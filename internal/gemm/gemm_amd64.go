@@ -208,3 +208,8 @@ func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
 //
 //go:noescape
 func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+
+// pack4AVX2 interleaves four rows: dst[p*height+i] = src[i*lda+p] for i < 4 and p < k.
+//
+//go:noescape
+func pack4AVX2(dst *float32, height int, src *float32, lda int, k int)

@@ -7,7 +7,7 @@ const portableRows = 4
 
 // tilePortable is the portable micro-kernel: c[i][j] = Σₚ a[p][i]·b[p][j] over a tile of h rows and one panel, with a packed [k][h] and b
 // [k][16]. The product is rounded before it is added, on every architecture, so that a result is the same wherever it is computed.
-func tilePortable(c []float32, ldc int, a, b []float32, h int) {
+func tilePortable(c []float32, ldc int, a, b []float32, h, _ int) {
 	for i := range h {
 		for j := 0; j < Panel; j += 8 {
 			var s0, s1, s2, s3, s4, s5, s6, s7 float32
@@ -23,6 +23,16 @@ func tilePortable(c []float32, ldc int, a, b []float32, h int) {
 				s7 += float32(v * w[7])
 			}
 			*(*[8]float32)(c[i*ldc+j:]) = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
+		}
+	}
+}
+
+// packPortable interleaves h rows of k values.
+func packPortable(dst, src []float32, lda, h, k int) {
+	for i := range h {
+		row := src[i*lda:][:k]
+		for p, at := 0, i; p < len(row) && at < len(dst); p, at = p+1, at+h {
+			dst[at] = row[p]
 		}
 	}
 }

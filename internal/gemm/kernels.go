@@ -8,12 +8,8 @@ type kernels struct {
 	panels []int // [rows+1] for each height, how many panels the widest kernel takes: a power of two
 	// run computes a tile of h rows and wide panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], with a packed [k][h].
 	run func(c []float32, ldc int, a, b []float32, h, wide int)
+	// pack interleaves h rows of k values: dst[p·h+i] = src[i·lda+p].
+	pack func(dst, src []float32, lda, h, k int)
 }
 
-var portable = kernels{
-	rows:   portableRows,
-	panels: []int{1, 1, 1, 1, 1},
-	run: func(c []float32, ldc int, a, b []float32, h, _ int) {
-		tilePortable(c, ldc, a, b, h)
-	},
-}
+var portable = kernels{rows: portableRows, panels: []int{1, 1, 1, 1, 1}, run: tilePortable, pack: packPortable}

@@ -55,7 +55,7 @@ func kernelsFor(t cpu.Tier) *kernels {
 
 // assembly makes the kernel set of a table of tiles.
 func assembly(tiles [][3]tileFunc) *kernels {
-	ks := &kernels{rows: len(tiles) - 1, panels: make([]int, len(tiles))}
+	ks := &kernels{rows: len(tiles) - 1, panels: make([]int, len(tiles)), pack: packAVX2}
 	for h, byWidth := range tiles {
 		for i, f := range byWidth {
 			if f != nil {
@@ -69,4 +69,17 @@ func assembly(tiles [][3]tileFunc) *kernels {
 		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], k)
 	}
 	return ks
+}
+
+// packAVX2 is packPortable four rows at a time; the last four may overlap those before.
+func packAVX2(dst, src []float32, lda, h, k int) {
+	if h < 4 {
+		packPortable(dst, src, lda, h, k)
+		return
+	}
+	_, _ = dst[h*k-1], src[(h-1)*lda+k-1]
+	for i := 0; i < h; i += 4 {
+		i := min(i, h-4)
+		pack4AVX2(&dst[i], h, &src[i*lda], lda, k)
+	}
 }

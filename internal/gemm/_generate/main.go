@@ -15,6 +15,9 @@ import (
 
 const panel = 16
 
+// ahead is how far, in bytes, a kernel prefetches a panel that it walks along.
+const ahead = 1024
+
 // isa is what differs between the two tiers.
 type isa struct {
 	name   string
@@ -55,7 +58,71 @@ func main() {
 			}
 		}
 	}
+	if !*probe {
+		pack4()
+	}
 	Generate()
+}
+
+// pack4 writes the interleaving of four rows of A, four steps of k at a time.
+func pack4() {
+	TEXT("pack4AVX2", NOSPLIT, "func(dst *float32, height int, src *float32, lda, k int)")
+	Doc("pack4AVX2 interleaves four rows: dst[p*height+i] = src[i*lda+p] for i < 4 and p < k.")
+	Pragma("noescape")
+	dst, height := Load(Param("dst"), GP64()), Load(Param("height"), GP64())
+	src, lda, k := Load(Param("src"), GP64()), Load(Param("lda"), GP64()), Load(Param("k"), GP64())
+	SHLQ(Imm(2), height)
+	SHLQ(Imm(2), lda)
+	src3, height3 := GP64(), GP64()
+	LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, src3)
+	ADDQ(src, src3)
+	LEAQ(Mem{Base: height, Index: height, Scale: 2}, height3)
+	rows := []Mem{{Base: src}, {Base: src, Index: lda, Scale: 1}, {Base: src, Index: lda, Scale: 2}, {Base: src3}}
+	steps := []Mem{{Base: dst}, {Base: dst, Index: height, Scale: 1}, {Base: dst, Index: height, Scale: 2}, {Base: dst, Index: height3, Scale: 1}}
+
+	turns := GP64()
+	MOVQ(k, turns)
+	SHRQ(Imm(2), turns)
+	JZ(LabelRef("rest"))
+	Label("turn")
+	var x, low, y [4]VecVirtual
+	for i := range x {
+		x[i], low[i], y[i] = XMM(), XMM(), XMM()
+		VMOVUPS(rows[i], x[i])
+	}
+	VUNPCKLPS(x[1], x[0], low[0]) // 00 10 01 11
+	VUNPCKLPS(x[3], x[2], low[1]) // 20 30 21 31
+	VUNPCKHPS(x[1], x[0], low[2]) // 02 12 03 13
+	VUNPCKHPS(x[3], x[2], low[3]) // 22 32 23 33
+	VMOVLHPS(low[1], low[0], y[0])
+	VMOVHLPS(low[0], low[1], y[1])
+	VMOVLHPS(low[3], low[2], y[2])
+	VMOVHLPS(low[2], low[3], y[3])
+	for i := range y {
+		VMOVUPS(y[i], steps[i])
+	}
+	ADDQ(Imm(16), src)
+	ADDQ(Imm(16), src3)
+	LEAQ(Mem{Base: dst, Index: height, Scale: 4}, dst)
+	DECQ(turns)
+	JNZ(LabelRef("turn"))
+
+	Label("rest")
+	ANDQ(Imm(3), k)
+	JZ(LabelRef("done"))
+	Label("one")
+	for i := range rows {
+		v := GP32()
+		MOVL(rows[i], v)
+		MOVL(v, Mem{Base: dst, Disp: 4 * i})
+	}
+	ADDQ(Imm(4), src)
+	ADDQ(Imm(4), src3)
+	ADDQ(height, dst)
+	DECQ(k)
+	JNZ(LabelRef("one"))
+	Label("done")
+	RET()
 }
 
 // tile writes the kernel for h rows and w panels. Its accumulators stay in registers for the whole of k: one chain per element of C.
@@ -88,6 +155,11 @@ func tile(t isa, h, w int) {
 	}
 
 	step := func(u int) {
+		if h > 3 { // the panels of few rows come from memory, where the hardware looks ahead far enough
+			for _, b := range bs {
+				PREFETCHT0(Mem{Base: b, Disp: 4*u*panel + ahead})
+			}
+		}
 		row := make([]Op, w*perPanel)
 		for j := range row {
 			row[j] = Mem{Base: bs[j/perPanel], Disp: 4 * (u*panel + j%perPanel*t.lanes)}
