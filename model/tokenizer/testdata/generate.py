@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the fixtures reference.json.gz with Hugging Face's tokenizers (pip install tokenizers): generate.py, in this directory.
+"""Writes the fixtures reference.json.gz and classes.json with Hugging Face's tokenizers (pip install tokenizers): generate.py, in this directory.
 
 For each of the four pre-tokenizers, random strings with the pieces they are cut into (as byte lengths) and their ids, once with SmolLM2's
 vocabulary and once with a small one trained for that pre-tokenizer, from which some merges are removed again: then a word of the
 vocabulary can be out of the merges' reach, which shows what ignore_merges does, and numbers of several digits are tokens.
+
+classes.json has the code points of \\p{L}, \\p{N} and \\s in the engine that runs the expressions, as first and last of every range.
 """
 import gzip, json, random
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers as P, trainers
@@ -127,3 +129,24 @@ for name, (pre, bare, ignore) in PRE.items():
 raw = json.dumps(out, ensure_ascii=False, separators=(",", ":")).encode()
 with open("reference.json.gz", "wb") as f, gzip.GzipFile("", "wb", 9, f, mtime=0) as z:
     z.write(raw)
+
+
+def members(rx):
+    """The ranges of code points that rx, a class, matches."""
+    points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    removed = P.Split(Regex(rx), behavior="removed", invert=False)
+    ranges = []
+    for k in range(0, len(points), 4096):
+        block = points[k:k + 4096]
+        kept = set("".join(p for p, _ in removed.pre_tokenize_str("".join(map(chr, block)))))
+        for c in block:
+            if chr(c) not in kept:
+                if ranges and ranges[-1][1] == c - 1:
+                    ranges[-1][1] = c
+                else:
+                    ranges.append([c, c])
+    return ranges
+
+
+with open("classes.json", "w") as f:
+    json.dump({"letter": members(r"\p{L}"), "number": members(r"\p{N}"), "space": members(r"\s")}, f, separators=(",", ":"))
