@@ -22,8 +22,7 @@ type File struct {
 	closed atomic.Bool
 	mu     sync.RWMutex // held for reading while the data is hashed, for writing to unmap it
 
-	hashOnce sync.Once
-	hash     [32]byte
+	hash func() [32]byte // computes the fingerprint once
 }
 
 // Open maps a file and reads its header. The error matches [ErrCorrupt] if the
@@ -69,6 +68,7 @@ func Parse(data []byte) (*File, error) {
 			file: f, rowLen: e.rowLen, rows: e.rows,
 		}
 	}
+	f.hash = sync.OnceValue(f.fingerprint)
 	return f, nil
 }
 

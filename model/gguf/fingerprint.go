@@ -26,10 +26,7 @@ const fingerprintLeaf = 1 << 20
 // processors, then the digests with everything else in order of name. The
 // first call reads the whole file, further calls return the same value. It
 // panics with [ErrClosed] if the file was closed before the first call.
-func (f *File) Fingerprint() [32]byte {
-	f.hashOnce.Do(func() { f.hash = f.fingerprint() })
-	return f.hash
-}
+func (f *File) Fingerprint() [32]byte { return f.hash() }
 
 func (f *File) fingerprint() [32]byte {
 	f.mu.RLock()

@@ -142,12 +142,9 @@ func (p *parser) metadata(h *header, n int) error {
 			return err
 		}
 		if key == alignmentKey {
-			a, isUint := v.uint()
-			if v.kind != KindUint32 || !isUint || bits.OnesCount64(a) != 1 || a < minAlignment || a > maxAlignment {
-				return p.corrupt(at, "%s %v is not a uint32 power of two in [%d, %d]",
-					v.kind, v, minAlignment, maxAlignment)
+			if h.alignment, err = alignmentOf(v); err != nil {
+				return p.corrupt(at, "%v", err)
 			}
-			h.alignment = a
 		}
 		h.index[key] = len(h.keys)
 		h.keys = append(h.keys, key)
@@ -187,28 +184,14 @@ func (p *parser) tensorInfo(e *entry) error {
 	if nd > maxDims {
 		return p.corrupt(at, "%d dimensions, at most %d allowed", nd, maxDims)
 	}
-	e.shape = make([]int, nd)
-	e.rowLen = 1
-	elems := uint64(1)
-	for d := range e.shape {
-		n, err := p.u64()
-		if err != nil {
-			return err
-		}
-		hi, lo := bits.Mul64(elems, n)
-		switch {
-		case n == 0:
-			return p.corrupt(p.pos-8, "dimension %d is 0", d)
-		case hi != 0 || lo > math.MaxInt:
-			return p.corrupt(p.pos-8, "dimension %d is %d: the shape overflows", d, n)
-		}
-		elems = lo
-		e.shape[d] = int(n)
-		if d == 0 {
-			e.rowLen = int(n)
-		}
+	raw, err := p.take(8 * int(nd))
+	if err != nil {
+		return err
 	}
-	e.rows = int(elems) / e.rowLen
+	var dims [maxDims]uint64
+	for d := range nd {
+		dims[d] = le64(raw[8*d:])
+	}
 	typ, err := p.u32()
 	if err != nil {
 		return err
@@ -218,14 +201,20 @@ func (p *parser) tensorInfo(e *entry) error {
 	if !ok {
 		return fmt.Errorf("%w: byte %d: tensor %q is of %s, unknown to this reader", ErrUnsupported, p.pos-4, e.name, e.typ)
 	}
-	if e.rowLen%l.elems != 0 {
-		return p.corrupt(at, "row length %d is not a multiple of the block of %d of %s", e.rowLen, l.elems, e.typ)
+	if e.size, err = l.size(dims[:nd]); err != nil {
+		return p.corrupt(at, "%v", err)
 	}
-	hi, size := bits.Mul64(elems/uint64(l.elems), uint64(l.bytes))
-	if hi != 0 || size > math.MaxInt {
-		return p.corrupt(at, "shape %v of %s overflows", e.shape, e.typ)
+	e.shape = make([]int, nd)
+	e.rowLen, e.rows = 1, 1
+	for d := range e.shape {
+		n := int(dims[d])
+		e.shape[d] = n
+		if d == 0 {
+			e.rowLen = n
+		} else {
+			e.rows *= n
+		}
 	}
-	e.size = size
 	e.startAt = p.pos
 	e.start, err = p.u64()
 	return err
@@ -328,6 +317,15 @@ func (p *parser) array(depth int) (Value, error) {
 		}
 	}
 	return v, nil
+}
+
+// alignmentOf returns the alignment that a value sets.
+func alignmentOf(v Value) (uint64, error) {
+	a, ok := v.uint()
+	if !ok || v.kind != KindUint32 || bits.OnesCount64(a) != 1 || a < minAlignment || a > maxAlignment {
+		return 0, fmt.Errorf("alignment %s %v is not a uint32 power of two in [%d, %d]", v.kind, v, minAlignment, maxAlignment)
+	}
+	return a, nil
 }
 
 func alignUp(n, alignment uint64) uint64 { return (n + alignment - 1) &^ (alignment - 1) }

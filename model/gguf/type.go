@@ -2,7 +2,11 @@
 
 package gguf
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"math/bits"
+)
 
 // Type is the storage type of a tensor's elements, with the numbers that
 // GGUF files use.
@@ -71,6 +75,34 @@ func (t Type) layout() (layout, bool) {
 		return layout{}, false
 	}
 	return layouts[t], true
+}
+
+// size returns how many bytes a tensor of the given shape takes, or what is
+// wrong with the shape. The number of its elements fits an int.
+func (l layout) size(shape []uint64) (uint64, error) {
+	elems := uint64(1)
+	for d, n := range shape {
+		if n == 0 {
+			return 0, fmt.Errorf("dimension %d of %v is 0", d, shape)
+		}
+		hi, lo := bits.Mul64(elems, n)
+		if hi != 0 || lo > math.MaxInt {
+			return 0, fmt.Errorf("shape %v overflows", shape)
+		}
+		elems = lo
+	}
+	rowLen := uint64(1)
+	if len(shape) > 0 {
+		rowLen = shape[0]
+	}
+	if rowLen%uint64(l.elems) != 0 {
+		return 0, fmt.Errorf("row length %d is not a multiple of %d, the block of %s", rowLen, l.elems, l.name)
+	}
+	hi, bytes := bits.Mul64(elems/uint64(l.elems), uint64(l.bytes))
+	if hi != 0 || bytes > math.MaxInt {
+		return 0, fmt.Errorf("shape %v of %s overflows", shape, l.name)
+	}
+	return bytes, nil
 }
 
 // String returns the type's usual name, such as "Q4_K".
