@@ -216,7 +216,7 @@ func TestClose(t *testing.T) {
 
 	s, err := f.Strings("array.string")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"", "a", "日本"}, s)
+	assert.Equal(t, []string{"", "a", " b\n", "日本"}, s)
 	assert.Equal(t, "f32", x.Name)
 	assert.Equal(t, want, f.Fingerprint())
 	assert.ErrorIs(t, x.Row(make([]float32, x.RowLen()), 0), gguf.ErrClosed)

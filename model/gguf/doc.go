@@ -3,7 +3,8 @@
 // Package gguf reads and writes GGUF model files, versions 2 and 3,
 // little-endian.
 //
-// A file is memory-mapped, so opening a model costs the time to walk its
+// A file is memory-mapped (read into memory where the system cannot map it,
+// Windows included), so opening a model costs the time to walk its
 // header and nothing per weight. A [Tensor] is a view of the mapping;
 // [Tensor.Row] expands one row of it to float32, and [Dequantize] does the
 // same for loose blocks.

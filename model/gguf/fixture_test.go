@@ -101,7 +101,7 @@ func TestMetadataAgainstPython(t *testing.T) {
 		"one.uint64": uint64(18_000_000_000_000_000_000), "one.int64": int64(-9_000_000_000_000_000_000),
 		"one.float32": float32(0.1), "one.float64": 0.1, "one.bool": true, "one.string": "Ġé\n",
 		"array.int32": []int32{-1, 0, 7}, "array.float32": []float32{0.5, -2.25},
-		"array.bool": []bool{true, false}, "array.string": []string{"", "a", "日本"},
+		"array.bool": []bool{true, false}, "array.string": []string{"", "a", " b\n", "日本"},
 		"array.nested": []any{[]int32{1, 2}, []int32{3}},
 	} {
 		v, ok := f.Value(key)
@@ -141,7 +141,7 @@ func TestGetters(t *testing.T) {
 		"array.int32":   {"Ints": []int64{-1, 0, 7}},
 		"array.float32": {"Floats": []float64{0.5, -2.25}},
 		"array.bool":    {},
-		"array.string":  {"Strings": []string{"", "a", "日本"}},
+		"array.string":  {"Strings": []string{"", "a", " b\n", "日本"}},
 		"array.nested":  {},
 	}
 	for key, allowed := range want {

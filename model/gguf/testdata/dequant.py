@@ -48,7 +48,7 @@ for v, x in [(V.UINT8, 250), (V.INT8, -100), (V.UINT16, 65000), (V.INT16, -30000
 w.add_array("array.int32", [-1, 0, 7])
 w.add_array("array.float32", [0.5, -2.25])
 w.add_array("array.bool", [True, False])
-w.add_array("array.string", ["", "a", "日本"])
+w.add_array("array.string", ["", "a", " b\n", "日本"])
 w.add_array("array.nested", [[1, 2], [3]])
 
 with np.errstate(all="ignore"):
