@@ -17,7 +17,7 @@ import (
 // None makes more than a few bytes out of one, apart from join and replace,
 // which are bounded below.
 var (
-	textFilters = []string{"capitalize", "float", "int", "join", "lower", "replace", "string", "title", "upper"}
+	textFilters  = []string{"capitalize", "float", "int", "join", "lower", "replace", "string", "title", "upper"}
 	listFilters  = []string{"items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr"}
 	valueFilters = []string{"count", "d", "default", "first", "last", "length", "safe"}
 )
