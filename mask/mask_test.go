@@ -1,0 +1,417 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package mask
+
+import (
+	"encoding/json"
+	"math/bits"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/posenc"
+)
+
+// layoutOf builds a layout of nodes with the given lengths, the last of which is the query; sees lists pairs (reader, source).
+func layoutOf(t require.TestingT, lengths []int, sees ...[2]int) *posenc.Layout {
+	rows := make([][]posenc.Seen, len(lengths))
+	for _, e := range sees {
+		rows[e[0]] = append(rows[e[0]], posenc.Seen{Node: int32(e[1])})
+	}
+	b := posenc.NewLayoutBuilder()
+	for i, n := range lengths {
+		node := posenc.Node{Segment: i, Len: n}
+		if i == len(lengths)-1 {
+			node.Kind, node.Segment = posenc.QueryNode, -1
+		}
+		_, err := b.Add(node, rows[i]...)
+		require.NoError(t, err)
+	}
+	l, err := b.Layout()
+	require.NoError(t, err)
+	return l
+}
+
+// anyLayout draws nodes of ragged lengths and sources in any order.
+func anyLayout(t *rapid.T) *posenc.Layout {
+	n := rapid.IntRange(1, 14).Draw(t, "nodes")
+	longest := rapid.SampledFrom([]int{1, 5, 40, 100}).Draw(t, "longest")
+	lengths := rapid.SliceOfN(rapid.IntRange(1, longest), n, n).Draw(t, "lengths")
+	var sees [][2]int
+	for reader := range n {
+		for _, source := range rapid.Permutation(upTo(reader)).Draw(t, "sources") {
+			if rapid.Bool().Draw(t, "sees") {
+				sees = append(sees, [2]int{reader, source})
+			}
+		}
+	}
+	return layoutOf(t, lengths, sees...)
+}
+
+func upTo(n int) []int {
+	s := make([]int, n)
+	for i := range s {
+		s[i] = i
+	}
+	return s
+}
+
+// define evaluates the definition of the mask, token by token, from the layout alone.
+func define(l *posenc.Layout) [][]bool {
+	var node []int
+	for i := range l.Len() {
+		for range l.Node(i).Len {
+			node = append(node, i)
+		}
+	}
+	out := make([][]bool, len(node))
+	for q := range out {
+		out[q] = make([]bool, len(node))
+		for k := range node {
+			out[q][k] = node[q] == node[k] && k <= q ||
+				slices.ContainsFunc(l.Sees(node[q]), func(s posenc.Seen) bool { return int(s.Node) == node[k] })
+		}
+	}
+	return out
+}
+
+func TestMaskFollowsTheDefinition(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := anyLayout(t)
+		size := rapid.IntRange(1, 130).Draw(t, "block size")
+		m, err := New(l, size)
+		require.NoError(t, err)
+		checkInvariants(t, m)
+		want := define(l)
+		n := len(want)
+		require.Equal(t, n, m.Tokens())
+		dense, err := m.Dense(n)
+		require.NoError(t, err)
+		nnz := int64(0)
+		for q := range n {
+			for k := range n {
+				if want[q][k] != m.Allowed(q, k) || want[q][k] != dense[q*n+k] {
+					t.Fatalf("token %d sees %d: want %v, predicate %v, dense %v", q, k, want[q][k], m.Allowed(q, k), dense[q*n+k])
+				}
+				if want[q][k] {
+					nnz++
+				}
+			}
+		}
+		require.Equal(t, nnz, m.NNZ())
+
+		var bitmap []uint64
+		for i := range m.Side() {
+			for j := range m.Side() {
+				set, cells := 0, 0
+				bitmap = m.Bitmap(bitmap, i, j)
+				require.Len(t, bitmap, size*m.Stride())
+				for r := range size {
+					for c := range m.Stride() * 64 {
+						q, k := i*size+r, j*size+c
+						inside := c < size && q < n && k < n
+						bit := bitmap[r*m.Stride()+c/64]>>(c%64)&1 == 1
+						if bit != (inside && want[q][k]) {
+							t.Fatalf("block (%d, %d) of %d: bit (%d, %d) is %v", i, j, size, r, c, bit)
+						}
+						if inside {
+							cells++
+						}
+						if bit {
+							set++
+						}
+					}
+				}
+				kind := Partial
+				switch set {
+				case 0:
+					kind = Empty
+				case cells:
+					kind = Full
+				}
+				if got := m.Block(i, j); got != kind {
+					t.Fatalf("block (%d, %d) of %d is %v, want %v: %d of %d pairs", i, j, size, got, kind, set, cells)
+				}
+			}
+		}
+	})
+}
+
+// checkInvariants checks what a reader of the rows relies on.
+func checkInvariants(t require.TestingT, m *Mask) {
+	require.Equal(t, (m.Tokens()+m.BlockSize()-1)/m.BlockSize(), m.Side())
+	require.Len(t, m.RowPtr(), m.Side()+1)
+	require.Zero(t, m.RowPtr()[0])
+	require.Equal(t, len(m.Cols()), m.RowPtr()[m.Side()])
+	require.Len(t, m.Kinds(), len(m.Cols()))
+	all := slices.Collect(m.All())
+	full, at := 0, 0
+	for i := range m.Side() {
+		cols, kinds := m.Row(i)
+		if len(cols) == 0 || int(cols[len(cols)-1]) != i {
+			require.FailNow(t, "a row must end on the diagonal", "row %d: %v", i, cols)
+		}
+		for k, col := range cols {
+			if k > 0 && cols[k-1] >= col {
+				require.FailNow(t, "columns must ascend", "row %d: %v", i, cols)
+			}
+			if kinds[k] == Full {
+				full++
+			}
+			if kinds[k] != Full && kinds[k] != Partial || all[at] != (Block{i, int(col), kinds[k]}) {
+				require.FailNow(t, "bad block", "%v", all[at])
+			}
+			at++
+		}
+	}
+	require.Len(t, all, at)
+	require.Equal(t, full, m.NumFull())
+	require.Equal(t, at-full, m.NumPartial())
+	require.InDelta(t, float64(m.NNZ())/float64(m.Tokens())/float64(m.Tokens()), m.Density(), 1e-12)
+	for node := range m.Layout().Len() {
+		from, to := m.Span(node)
+		require.Equal(t, m.Layout().Node(node).Len, to-from)
+		require.Equal(t, node, m.Node(from))
+		require.Equal(t, node, m.Node(to-1))
+	}
+}
+
+func TestOutsideTheMask(t *testing.T) {
+	m, err := New(layoutOf(t, []int{3, 2}, [2]int{1, 0}), 2)
+	require.NoError(t, err)
+	for _, p := range [][2]int{{-1, -1}, {0, -1}, {5, 0}, {5, 5}, {0, 5}, {1, 2}} {
+		assert.False(t, m.Allowed(p[0], p[1]), p)
+	}
+	assert.True(t, m.Allowed(4, 4))
+	assert.Panics(t, func() { m.Block(0, 3) })
+	assert.Panics(t, func() { m.Block(3, 0) })
+	assert.PanicsWithValue(t, "mask: block (0, 3) of 3×3", func() { m.Bitmap(nil, 0, 3) })
+}
+
+func TestAllStopsEarly(t *testing.T) {
+	m, err := New(layoutOf(t, []int{4, 4}, [2]int{1, 0}), 2)
+	require.NoError(t, err)
+	seen := 0
+	for range m.All() {
+		if seen++; seen == 2 {
+			break
+		}
+	}
+	assert.Equal(t, 2, seen)
+}
+
+func TestNewErrors(t *testing.T) {
+	l := layoutOf(t, []int{3, 2})
+	for want, build := range map[string]func() (*Mask, error){
+		"mask: no layout":                         func() (*Mask, error) { return New(nil, 1) },
+		"mask: block size 0, want 1 to 32768":     func() (*Mask, error) { return New(l, 0) },
+		"mask: block size -64, want 1 to 32768":   func() (*Mask, error) { return New(l, -64) },
+		"mask: block size 32769, want 1 to 32768": func() (*Mask, error) { return New(l, MaxBlockSize+1) },
+		"mask: 2147483648 tokens, the limit is 2147483647": func() (*Mask, error) {
+			return New(layoutOf(t, []int{1 << 30, 1 << 30}), 1<<15)
+		},
+		"mask: blocks of 2 tokens make more than 5 blocks, use larger ones": func() (*Mask, error) {
+			m, _, err := build(layoutOf(t, []int{3, 3}, [2]int{1, 0}), 2, 5) // has 6, though only 21/4 pairs
+			return m, err
+		},
+		"mask: blocks of 1 tokens make more than 268435456 blocks, use larger ones": func() (*Mask, error) {
+			return New(layoutOf(t, []int{1 << 20}), 1)
+		},
+	} {
+		m, err := build()
+		assert.EqualError(t, err, want)
+		assert.Nil(t, m)
+	}
+	m, err := New(l, 2)
+	require.NoError(t, err)
+	_, err = m.Dense(4)
+	assert.EqualError(t, err, "mask: 5 tokens are too many for a dense mask, the limit is 4")
+}
+
+// The structures for which the attention kernel has reference results, with their independently counted pairs.
+func TestPairsOfTheAttentionReference(t *testing.T) {
+	raw, err := os.ReadFile("testdata/attention.json")
+	require.NoError(t, err)
+	var cases []struct {
+		Name     string
+		QLen     int `json:"q_len"`
+		KLen     int `json:"k_len"`
+		Pairs    int64
+		Segments []struct {
+			Q0, Q1, Self0 int
+			Src           [][2]int
+		}
+	}
+	require.NoError(t, json.Unmarshal(raw, &cases))
+	require.Len(t, cases, 7)
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			// Keys that are no query's own are the first round's: a segment of the same length for each of the second.
+			shift := c.KLen - c.QLen
+			var lengths []int
+			if shift > 0 {
+				require.Equal(t, 2*c.QLen, c.KLen)
+				for _, s := range c.Segments {
+					lengths = append(lengths, s.Q1-s.Q0)
+				}
+			}
+			first := int64(0) // pairs within the first round
+			for _, n := range lengths {
+				first += int64(n) * int64(n+1) / 2
+			}
+			skip := len(lengths)
+			for _, s := range c.Segments {
+				require.Equal(t, s.Q0+shift, s.Self0)
+				lengths = append(lengths, s.Q1-s.Q0)
+			}
+			var sees [][2]int
+			for i, s := range c.Segments {
+				for _, src := range s.Src { // a source range may span several nodes
+					from := 0
+					for node, n := range lengths {
+						if src[0] <= from && from < src[1] {
+							sees = append(sees, [2]int{skip + i, node})
+						}
+						from += n
+					}
+				}
+			}
+			l := layoutOf(t, lengths, sees...)
+			for _, size := range []int{1, 16, 64, 128} {
+				m, err := New(l, size)
+				require.NoError(t, err)
+				assert.Equal(t, c.Pairs+first, m.NNZ())
+				set := int64(0)
+				for b := range m.All() {
+					for _, w := range m.Bitmap(nil, b.Row, b.Col) {
+						set += int64(bits.OnesCount64(w))
+					}
+				}
+				assert.Equal(t, c.Pairs+first, set, "bits at block size %d", size)
+			}
+		})
+	}
+}
+
+// citations is a layout of n segments of about the given length, each of which sees up to four earlier ones.
+func citations(t testing.TB, n, length int, ragged bool) *posenc.Layout {
+	b := posenc.NewLayoutBuilder()
+	for i := range n {
+		var sees []posenc.Seen
+		for k := 1; k <= min(4, i); k++ {
+			s := posenc.Seen{Node: int32(i - k - (i*k*k*7919)%(i-k+1))}
+			if !slices.Contains(sees, s) {
+				sees = append(sees, s)
+			}
+		}
+		size := length
+		if ragged {
+			size += i*i%length - length/2
+		}
+		node := posenc.Node{Segment: i, Len: size}
+		if i == n-1 {
+			node.Kind, node.Segment = posenc.QueryNode, -1
+		}
+		_, err := b.Add(node, sees...)
+		require.NoError(t, err)
+	}
+	l, err := b.Layout()
+	require.NoError(t, err)
+	return l
+}
+
+func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
+	for _, ragged := range []bool{false, true} {
+		before := 0
+		for _, n := range []int{2500, 5000, 10000} {
+			l := citations(t, n, 128, ragged)
+			start := time.Now()
+			m, work, err := build(l, 128, MaxBlocks)
+			elapsed := time.Since(start)
+			require.NoError(t, err)
+			assert.Less(t, elapsed, 900*time.Millisecond)
+			if before > 0 {
+				assert.InDelta(t, 2, float64(work)/float64(before), 0.1)
+			}
+			before = work
+			t.Logf("%d segments, ragged %v: %d steps, %v; %v", n, ragged, work, elapsed, m)
+		}
+	}
+}
+
+// The number of steps stays within a small multiple of edges, nodes and blocks when few blocks hold many edges: no pair of
+// a row and a source, or of a node and a column, is visited more than once.
+func TestCostOfExtremeShapes(t *testing.T) {
+	tinyReaders := []int{100000} // of one long source
+	var sees [][2]int
+	for i := range 1000 {
+		tinyReaders = append(tinyReaders, 1)
+		sees = append(sees, [2]int{i + 1, 0})
+	}
+	tinySources := make([]int, 1000) // of one long reader
+	for i := range tinySources {
+		tinySources[i] = 1
+	}
+	tinySources = append(tinySources, 100000)
+	var reads [][2]int
+	for i := range 1000 {
+		reads = append(reads, [2]int{1000, i})
+	}
+	for name, l := range map[string]*posenc.Layout{
+		"tiny readers": layoutOf(t, tinyReaders, sees...),
+		"tiny sources": layoutOf(t, tinySources, reads...),
+	} {
+		for _, size := range []int{64, 1000, 32768} {
+			m, work, err := build(l, size, MaxBlocks)
+			require.NoError(t, err)
+			budget := 6*l.NumEdges() + 4*l.Len() + 4*len(m.Cols())
+			assert.Less(t, work, budget, "%s, blocks of %d: %v", name, size, m)
+		}
+	}
+}
+
+func TestMillionsOfTokens(t *testing.T) {
+	const n = 1 << 21
+	l := layoutOf(t, []int{n, n, n}, [2]int{1, 0}, [2]int{2, 0}, [2]int{2, 1})
+	m, err := New(l, 1<<13)
+	require.NoError(t, err)
+	checkInvariants(t, m)
+	const tokens = int64(3 * n)
+	assert.Equal(t, tokens*(tokens+1)/2, m.NNZ()) // one causal text, in pieces
+	assert.Equal(t, 3<<8, m.Side())
+	assert.Equal(t, 3<<8, m.NumPartial())
+	assert.Equal(t, (3<<8)*(3<<8-1)/2, m.NumFull())
+	assert.True(t, m.Allowed(3*n-1, 0))
+	assert.False(t, m.Allowed(n, n+1))
+}
+
+func TestReadingDoesNotAllocate(t *testing.T) {
+	m, err := New(citations(t, 200, 100, true), 64)
+	require.NoError(t, err)
+	bitmap := m.Bitmap(nil, 0, 0)
+	ok := 0
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		for b := range m.All() {
+			bitmap = m.Bitmap(bitmap, b.Row, b.Col)
+			if m.Allowed(b.Row*64, b.Col*64) && m.Block(b.Row, b.Col) == Full {
+				ok++
+			}
+		}
+	}))
+	assert.NotZero(t, ok)
+}
+
+func BenchmarkNew(b *testing.B) {
+	l := citations(b, 10000, 128, true)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := New(l, 128); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
