@@ -389,6 +389,19 @@ func TestKeyAllocations(t *testing.T) {
 	require.LessOrEqual(t, n, 0.0)
 }
 
+// TestKeyKeepsNothing: the pooled encoder must not keep a caller's biases alive.
+func TestKeyKeepsNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool drops items at random under the race detector")
+	}
+	NewScope(ScopeConfig{}).Key(nil, []Source{{Bias: make([]float32, 8)}, {Bias: []float32{1}}})
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	for _, s := range e.sources[:cap(e.sources)] {
+		require.Nil(t, s.Bias)
+	}
+}
+
 func BenchmarkKey(b *testing.B) {
 	s := NewScope(ScopeConfig{})
 	for _, c := range []struct {

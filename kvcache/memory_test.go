@@ -76,6 +76,13 @@ func TestAccounting(t *testing.T) {
 	b.Release()
 	c.Release()
 	require.Equal(t, Stats{Puts: 3, Evictions: 1, Budget: 2560, Entries: 2, Bytes: 7 * 256}, m.Stats())
+
+	m = NewMemory(10*EntryOverhead - 1) // one byte short
+	m.Put(Key{1}, block(4)).Release()
+	m.Put(Key{2}, block(6)).Release()
+	require.Equal(t, Stats{Puts: 2, Evictions: 1, Budget: 2559, Entries: 1, Bytes: 6 * 256}, m.Stats())
+	m.Put(Key{3}, block(10)).Release()
+	require.Equal(t, Stats{Puts: 3, Evictions: 1, Rejected: 1, Budget: 2559, Entries: 1, Bytes: 6 * 256}, m.Stats())
 }
 
 // TestDroppedKVIsFreed: the store must not keep the numbers of a dropped entry
