@@ -1,0 +1,263 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/model"
+)
+
+// session is one request at work: which node's KV it has, which it must encode
+// and which another request is encoding.
+type session struct {
+	e     *Engine
+	plan  *Plan
+	nodes []node
+	query []source // what the query attends to, in canonical order
+	ws    *model.Workspace
+	// foreign lists the nodes that others encode, shallowest first. The session
+	// waits for one only when none of its own flights can run, hence always for a
+	// node shallower than every unfinished flight it owns, which rules out that
+	// requests wait for one another in a circle.
+	foreign []int32
+	encoded int // tokens
+}
+
+// node is one node of the plan other than the query.
+type node struct {
+	key     kvcache.Key
+	sources []source // canonical order
+	depth   int
+	twin    int32 // an earlier node with the same key, or −1
+	kv      *kvcache.KV
+	handle  *kvcache.Handle // keeps kv valid once it is complete
+	flight  *kvcache.Flight
+	own     bool // this session encodes it
+}
+
+// source is an edge: a node and where it stands relative to its reader.
+type source struct {
+	node  int32
+	shift int // reader's base − source's base
+}
+
+// begin computes the keys of a plan's nodes and claims those that are not cached.
+func (e *Engine) begin(p *Plan) (*session, error) {
+	if err := e.checkPlan(p); err != nil {
+		return nil, err
+	}
+	last := p.layout.Query()
+	s := &session{e: e, plan: p, nodes: make([]node, last), ws: e.workspaces.Get().(*model.Workspace)}
+	seen := make(map[kvcache.Key]int32, last)
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		var keyed []kvcache.Source
+		n.sources, keyed = s.canonical(i)
+		n.key = e.scope.Key(p.tokens[i], keyed)
+		for _, src := range n.sources {
+			n.depth = max(n.depth, s.nodes[src.node].depth+1)
+		}
+		if twin, ok := seen[n.key]; ok {
+			n.twin = twin
+			continue
+		}
+		n.twin = -1
+		seen[n.key] = int32(i)
+	}
+	s.query, _ = s.canonical(last)
+	for i := range s.nodes {
+		if s.nodes[i].twin < 0 && !s.claim(int32(i)) {
+			s.foreign = append(s.foreign, int32(i))
+		}
+	}
+	slices.SortStableFunc(s.foreign, func(a, b int32) int { return s.nodes[a].depth - s.nodes[b].depth })
+	return s, nil
+}
+
+// canonical returns node i's sources in the order in which they are hashed and
+// summed: sources that share a position range form a set, so the order in which a
+// request lists them must change neither the key nor the last bit of the result.
+func (s *session) canonical(i int) ([]source, []kvcache.Source) {
+	base := s.plan.layout.Node(i).Base
+	sees := s.plan.layout.Sees(i)
+	type edge struct {
+		key  kvcache.Source
+		node int32
+	}
+	edges := make([]edge, len(sees))
+	for j, seen := range sees {
+		edges[j] = edge{kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base}, seen.Node}
+	}
+	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
+	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
+	for j, x := range edges {
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base}, x.key
+	}
+	return sources, keyed
+}
+
+// claim takes node i from the cache, or takes it on, or finds that another request
+// is encoding it and returns false.
+func (s *session) claim(i int32) bool {
+	n := &s.nodes[i]
+	n.handle, n.flight, n.own = s.e.store.Claim(n.key)
+	switch {
+	case n.handle != nil:
+		n.kv, n.flight = n.handle.KV(), nil
+	case n.own:
+		n.kv = kvcache.NewKV(s.e.model.Config().KVShape(), len(s.plan.tokens[i]))
+	default:
+		return false
+	}
+	return true
+}
+
+var errGaveUp = errors.New("graphkv: the request that encoded it has ended")
+
+// release gives up everything the session holds. Unfinished flights fail, so that
+// whoever waits for them takes them on.
+func (s *session) release() {
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		if n.own {
+			n.flight.Fail(errGaveUp)
+			n.own = false
+		}
+		if n.handle != nil {
+			n.handle.Release()
+			n.handle = nil
+		}
+	}
+	s.e.workspaces.Put(s.ws)
+	s.ws = nil
+}
+
+func (s *session) usage() Usage {
+	prompt := 0
+	for i := range s.nodes {
+		prompt += len(s.plan.tokens[i])
+	}
+	return Usage{PromptTokens: prompt, EncodedTokens: s.encoded, CachedTokens: prompt - s.encoded}
+}
+
+// encode brings every node's KV to hand. The query, when there is one, joins the
+// last batch.
+func (s *session) encode(ctx context.Context, query *model.Run) error {
+	for {
+		ready := s.ready()
+		final := len(s.foreign) == 0
+		if len(ready) > 0 || final && query != nil {
+			var q *model.Run
+			if final && query != nil {
+				q = query
+				q.Sources = s.sources(s.query)
+			}
+			if err := s.run(ctx, ready, q); err != nil {
+				return err
+			}
+		}
+		if final {
+			return nil
+		}
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// ready returns the nodes that this session encodes and that depend on no foreign
+// flight, in encoding order. A source may be ready in the same call.
+func (s *session) ready() []int32 {
+	var list []int32
+	able := make([]bool, len(s.nodes))
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		if n.twin >= 0 {
+			able[i] = able[n.twin]
+			continue
+		}
+		able[i] = n.handle != nil || n.own
+		for _, src := range n.sources {
+			able[i] = able[i] && (n.handle != nil || able[src.node])
+		}
+		if able[i] && n.own {
+			list = append(list, int32(i))
+		}
+	}
+	return list
+}
+
+// wait waits for the shallowest foreign flight. When its owner failed, this
+// session claims the node anew and may come to own it.
+func (s *session) wait(ctx context.Context) error {
+	i := s.foreign[0]
+	n := &s.nodes[i]
+	h, err := n.flight.Wait(ctx)
+	switch {
+	case err == nil:
+		n.handle, n.kv, n.flight = h, h.KV(), nil
+	case errors.Is(err, kvcache.ErrRetry):
+		if !s.claim(i) {
+			return nil // yet another request has it: wait again
+		}
+	default:
+		return err
+	}
+	s.foreign = s.foreign[1:]
+	return nil
+}
+
+// run encodes nodes, and the query if it is given, in as few batches as fit.
+func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
+	b := batcher{session: s}
+	for _, i := range nodes {
+		n := &s.nodes[i]
+		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
+		if err := b.add(ctx, r, n); err != nil {
+			return err
+		}
+	}
+	if query != nil {
+		if err := b.add(ctx, *query, nil); err != nil {
+			return err
+		}
+	}
+	return b.flush(ctx)
+}
+
+// sources points a run at the KV of what it attends to.
+func (s *session) sources(list []source) []model.Source {
+	out := make([]model.Source, len(list))
+	for j, src := range list {
+		n := &s.nodes[src.node]
+		if n.twin >= 0 {
+			n = &s.nodes[n.twin]
+		}
+		out[j] = model.Source{KV: n.kv, Shift: src.shift}
+	}
+	return out
+}
+
+// checkPlan refuses a plan that this engine's model cannot run.
+func (e *Engine) checkPlan(p *Plan) error {
+	vocab := e.model.Config().Vocab
+	for i, tokens := range p.tokens {
+		for _, id := range tokens {
+			if id < 0 || int(id) >= vocab {
+				return &TokenError{Node: p.ids[i], Token: id, Vocab: vocab}
+			}
+		}
+	}
+	if e.settings.longContext {
+		return nil
+	}
+	return checkContext(p, e.model.Config().Context)
+}
+
+func checkContext(p *Plan, limit int) error {
+	return p.layout.CheckContext(limit, p.ID)
+}

@@ -1,0 +1,307 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
+	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/model/gguf"
+	"github.com/graphkv/graphkv/model/modeltest"
+)
+
+const (
+	tinyFile  = "model/testdata/tiny/tiny-F32.gguf"
+	tinyVocab = 320
+)
+
+func openTiny(t require.TestingT, options ...Option) *Engine {
+	e, err := Open(tinyFile, options...)
+	require.NoError(t, err)
+	return e
+}
+
+func tinyEngine(t testing.TB, options ...Option) *Engine {
+	e := openTiny(t, options...)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
+func drawTokens(t *rapid.T, atMost int, label string) []int32 {
+	return rapid.SliceOfN(rapid.Int32Range(0, tinyVocab-1), 1, atMost).Draw(t, label)
+}
+
+// drawRequest draws a request over a random graph, under a random preset that can
+// run it.
+func drawRequest(t *rapid.T, strategies ...Strategy) *Request {
+	r := &Request{Strategy: rapid.SampledFrom(strategies).Draw(t, "strategy"), MaxTokens: NoTokens}
+	if rapid.Bool().Draw(t, "has prefix") {
+		r.Prefix = Tokens(drawTokens(t, 5, "prefix")...)
+	}
+	r.Query = Tokens(drawTokens(t, 6, "query")...)
+	for i := range rapid.IntRange(1, 6).Draw(t, "segments") {
+		r.Segments = append(r.Segments, Segment{ID: fmt.Sprint("s", i), Tokens: drawTokens(t, 9, "segment")})
+	}
+	r.TopK = rapid.IntRange(1, 4).Draw(t, "k")
+	r.Positions = rapid.SampledFrom([]Positions{SharedPositions, SequentialPositions}).Draw(t, "positions")
+	last := len(r.Segments) - 1
+	switch r.Strategy {
+	case Ego:
+		r.Center = r.Segments[last].ID
+	case EgoBatch:
+		for i := range last {
+			r.Edges = append(r.Edges, [2]string{r.Segments[i].ID, r.Segments[last].ID})
+		}
+	case DAG:
+		r.Rounds = rapid.IntRange(0, 2).Draw(t, "rounds")
+		for i := range r.Segments {
+			for j := range r.Segments {
+				// With rounds any edge will do; without them only forward ones.
+				if (r.Rounds > 0 || i < j) && rapid.IntRange(0, 2).Draw(t, "edge") == 0 {
+					r.Edges = append(r.Edges, [2]string{r.Segments[i].ID, r.Segments[j].ID})
+				}
+			}
+		}
+	}
+	return r
+}
+
+func compile(t require.TestingT, e *Engine, r *Request) *Plan {
+	p, err := e.Compile(r)
+	require.NoError(t, err)
+	return p
+}
+
+func logits(t require.TestingT, e *Engine, p *Plan) *Result {
+	r, err := e.Generate(context.Background(), p, WithLogits())
+	require.NoError(t, err)
+	return r
+}
+
+// nodeKV encodes a plan and returns a copy of every node's KV.
+func nodeKV(t require.TestingT, e *Engine, p *Plan) [][]float32 {
+	s, err := e.begin(p)
+	require.NoError(t, err)
+	defer s.release()
+	require.NoError(t, s.encode(context.Background(), nil))
+	out := make([][]float32, len(s.nodes))
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		if n.twin >= 0 {
+			n = &s.nodes[n.twin]
+		}
+		out[i] = flatten(n.kv)
+	}
+	return out
+}
+
+func flatten(kv *kvcache.KV) []float32 {
+	var out []float32
+	for l := range kv.Shape().Layers {
+		k, v := kv.Layer(l)
+		out = append(append(out, k...), v...)
+	}
+	return out
+}
+
+// Invariant 1: what a node is made of depends on its ancestors only. The perturbed
+// segment keeps its length, so that positions stay.
+func TestPerturbingAStrangerChangesNothing(t *testing.T) {
+	e := tinyEngine(t, WithCacheBytes(0))
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRequest(t, Strategies()...)
+		victim := rapid.IntRange(0, len(r.Segments)-1).Draw(t, "victim")
+		changed := *r
+		changed.Segments = slices.Clone(r.Segments)
+		tokens := slices.Clone(r.Segments[victim].Tokens)
+		at := rapid.IntRange(0, len(tokens)-1).Draw(t, "at")
+		tokens[at] = (tokens[at] + rapid.Int32Range(1, tinyVocab-1).Draw(t, "token")) % tinyVocab
+		changed.Segments[victim].Tokens = tokens
+
+		p := compile(t, e, r)
+		before, after := nodeKV(t, e, p), nodeKV(t, e, compile(t, e, &changed))
+		l := p.Layout()
+		touched := make([]bool, l.Len())
+		for i := range before {
+			n := l.Node(i)
+			touched[i] = n.Segment == victim
+			for _, s := range l.Sees(i) {
+				touched[i] = touched[i] || touched[s.Node]
+			}
+			if touched[i] {
+				require.NotEqual(t, before[i], after[i], "node %s", p.ID(i))
+			} else {
+				require.Equal(t, before[i], after[i], "node %s", p.ID(i))
+			}
+		}
+	})
+}
+
+// Invariant 2: sources that share positions form a set.
+func TestOrderOfSharedSourcesChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRequest(t, PCW, Ego, DAG)
+		r.Positions = SharedPositions
+		shuffled := *r
+		shuffled.Segments = rapid.Permutation(r.Segments).Draw(t, "segments")
+		if len(r.Edges) > 0 {
+			shuffled.Edges = rapid.Permutation(r.Edges).Draw(t, "edges")
+		}
+		a, b := openTiny(t), openTiny(t)
+		defer a.Close()
+		defer b.Close()
+		p, q := compile(t, a, r), compile(t, b, &shuffled)
+		require.Equal(t, logits(t, a, p).Logits, logits(t, b, q).Logits)
+		// And the keys: what one order has encoded the other finds.
+		require.Equal(t, len(q.Tokens(q.Len()-1)), logits(t, a, q).Usage.EncodedTokens)
+	})
+}
+
+// Invariants 3 and 4: a second request encodes its query only, and cached, uncached
+// and evicted-then-encoded runs agree to the last bit, however batches are cut.
+func TestReuse(t *testing.T) {
+	cached := tinyEngine(t)
+	uncached := tinyEngine(t, WithCacheBytes(0))
+	narrow := tinyEngine(t, WithCacheBytes(0), WithBatchTokens(3), WithWorkers(1))
+	tight := tinyEngine(t, WithCacheBytes(20<<10)) // a few segments fit
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRequest(t, Strategies()...)
+		p := compile(t, cached, r)
+		query := len(p.Tokens(p.Len() - 1))
+		first, second := logits(t, cached, p), logits(t, cached, p)
+		require.Equal(t, query, second.Usage.EncodedTokens)
+		require.Equal(t, p.Layout().Tokens(), second.Usage.PromptTokens)
+		require.Equal(t, p.Layout().Tokens()-query, second.Usage.CachedTokens)
+		require.Equal(t, first.Logits, second.Logits)
+		require.Equal(t, first.Logits, logits(t, uncached, p).Logits)
+		require.Equal(t, first.Logits, logits(t, narrow, p).Logits)
+		require.Equal(t, first.Logits, logits(t, tight, p).Logits)
+		require.Equal(t, first.Logits, logits(t, tight, p).Logits)
+	})
+	require.NotZero(t, tight.CacheStats().Evictions)
+	for _, e := range []*Engine{cached, uncached, narrow, tight} {
+		s := e.CacheStats()
+		require.Zero(t, s.PinnedBytes)
+		require.Zero(t, s.OrphanedBytes)
+	}
+}
+
+// Invariant 5: the cached, part-by-part run equals one dense float64 pass over all
+// tokens under the exported mask. Where every node stands at one base the positions
+// are one per token; elsewhere, as in graphkv, they are one per reader.
+func TestDensePassAgrees(t *testing.T) {
+	e := tinyEngine(t)
+	ref := loadReference(t, tinyFile)
+	onePosition := 0
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, Strategies()...))
+		got := logits(t, e, p).Logits
+		requireClose(t, densePass(t, ref, p, readerDistance(p)), got)
+		if positions, ok := tokenPositions(p); ok {
+			onePosition++
+			distance := func(i, j int) int { return positions[i] - positions[j] }
+			requireClose(t, densePass(t, ref, p, distance), got)
+		}
+	})
+	require.NotZero(t, onePosition)
+}
+
+// Invariant 6: sequential is a plain causal model over the concatenated text, with
+// or without cuts between its pieces.
+func TestSequentialIsPlainCausal(t *testing.T) {
+	e := tinyEngine(t)
+	ref := loadReference(t, tinyFile)
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, Sequential))
+		text := allTokens(p)
+		got := logits(t, e, p).Logits
+		requireClose(t, lastRow(ref.Logits(text, modeltest.Causal())), got)
+		whole := compile(t, e, &Request{Strategy: Sequential, Query: Tokens(text...), MaxTokens: NoTokens})
+		requireClose(t, lastRow(ref.Logits(text, modeltest.Causal())), logits(t, e, whole).Logits)
+	})
+}
+
+func loadReference(t testing.TB, path string) *modeltest.Model {
+	f, err := gguf.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	m, err := modeltest.Load(f)
+	require.NoError(t, err)
+	return m
+}
+
+func allTokens(p *Plan) []int32 {
+	var tokens []int32
+	for i := range p.Len() {
+		tokens = append(tokens, p.Tokens(i)...)
+	}
+	return tokens
+}
+
+// densePass runs a plan's tokens end to end under its exported mask and returns the
+// logits of the last.
+func densePass(t *rapid.T, ref *modeltest.Model, p *Plan, distance func(i, j int) int) []float64 {
+	m, err := p.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
+	require.NoError(t, err)
+	return lastRow(ref.Logits(allTokens(p), modeltest.Graph{Sees: m.Allowed, Distance: distance}))
+}
+
+// readerDistance returns the distance between tokens as the reader's node sees it.
+func readerDistance(p *Plan) func(i, j int) int {
+	l := p.Layout()
+	var nodeOf, offset []int
+	for n := range l.Len() {
+		for k := range l.Node(n).Len {
+			nodeOf, offset = append(nodeOf, n), append(offset, k)
+		}
+	}
+	return func(i, j int) int {
+		reader := nodeOf[i]
+		base := l.Node(reader).Base
+		for _, s := range l.Sees(reader) {
+			if int(s.Node) == nodeOf[j] {
+				return base + offset[i] - int(s.Base) - offset[j]
+			}
+		}
+		return offset[i] - offset[j]
+	}
+}
+
+// tokenPositions returns one position per token if every node stands at its own
+// base for all its readers.
+func tokenPositions(p *Plan) ([]int, bool) {
+	l := p.Layout()
+	var positions []int
+	for i := range l.Len() {
+		for _, s := range l.Sees(i) {
+			if int(s.Base) != l.Node(int(s.Node)).Base {
+				return nil, false
+			}
+		}
+		for k := range l.Node(i).Len {
+			positions = append(positions, l.Node(i).Base+k)
+		}
+	}
+	return positions, true
+}
+
+func lastRow(m *mat.Dense) []float64 {
+	rows, _ := m.Dims()
+	return m.RawRowView(rows - 1)
+}
+
+func requireClose(t require.TestingT, want []float64, got []float32) {
+	worst := 0.0
+	for i := range want {
+		worst = math.Max(worst, math.Abs(want[i]-float64(got[i])))
+	}
+	require.Less(t, worst, 1e-4)
+}

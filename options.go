@@ -1,0 +1,102 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"fmt"
+
+	"github.com/graphkv/graphkv/model/sample"
+)
+
+// settings are what [Open]'s options set.
+type settings struct {
+	cacheBytes  int64
+	namespace   string
+	workers     int
+	batchTokens int
+	longContext bool
+}
+
+const (
+	defaultCacheBytes  = 2 << 30
+	defaultBatchTokens = 512
+)
+
+// Option changes how [Open] sets an engine up.
+type Option func(*settings) error
+
+// WithCacheBytes sets the memory budget for cached segments (2 GiB by default). 0
+// caches nothing. KV that a running request holds is not bounded by it.
+func WithCacheBytes(n int64) Option {
+	return func(s *settings) error {
+		if n < 0 {
+			return fmt.Errorf("graphkv: cache of %d bytes, want at least 0", n)
+		}
+		s.cacheBytes = n
+		return nil
+	}
+}
+
+// WithNamespace keeps an engine's cached segments apart from those of other
+// namespaces: the name is part of every key.
+func WithNamespace(name string) Option {
+	return func(s *settings) error { s.namespace = name; return nil }
+}
+
+// WithWorkers sets the number of goroutines that share one forward pass
+// (GOMAXPROCS by default). It changes no result.
+func WithWorkers(n int) Option {
+	return func(s *settings) error {
+		if n < 1 {
+			return fmt.Errorf("graphkv: %d workers, want at least 1", n)
+		}
+		s.workers = n
+		return nil
+	}
+}
+
+// WithBatchTokens bounds the tokens of one forward pass (512 by default). More
+// take more memory for activations and let cancellation wait longer. It changes no
+// result.
+func WithBatchTokens(n int) Option {
+	return func(s *settings) error {
+		if n < 1 {
+			return fmt.Errorf("graphkv: batches of %d tokens, want at least 1", n)
+		}
+		s.batchTokens = n
+		return nil
+	}
+}
+
+// WithLongContext accepts positions past those the model was trained on, which
+// are an error otherwise.
+func WithLongContext() Option {
+	return func(s *settings) error { s.longContext = true; return nil }
+}
+
+// generation is what [Engine.Generate]'s options set.
+type generation struct {
+	emit     func(text string) error
+	sampling *sample.Params
+	logits   bool
+}
+
+// GenerateOption changes how one answer is generated.
+type GenerateOption func(*generation)
+
+// Stream passes the answer on as it grows, in whole UTF-8 characters. An error
+// from emit ends the generation and is returned by it.
+func Stream(emit func(text string) error) GenerateOption {
+	return func(g *generation) { g.emit = emit }
+}
+
+// WithSampling replaces the sampler; without it the request's temperature is used
+// and 0 means greedy.
+func WithSampling(p sample.Params) GenerateOption {
+	return func(g *generation) { g.sampling = &p }
+}
+
+// WithLogits keeps the logits at the query's last token in the result.
+func WithLogits() GenerateOption {
+	return func(g *generation) { g.logits = true }
+}

@@ -1,0 +1,158 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/graphkv/graphkv/mask"
+	"github.com/graphkv/graphkv/posenc"
+)
+
+// Plan is a request made concrete: nodes with their tokens in encoding order, what
+// each of them attends to, and where everything stands. The last node is the
+// query. A plan belongs to no engine and holds no cache; it is immutable and may
+// be used any number of times, by many goroutines at once.
+type Plan struct {
+	strategy    Strategy // empty for a plan read from a file
+	ids         []string
+	tokens      [][]int32
+	layout      *posenc.Layout
+	maxTokens   int
+	temperature float64
+	stop        []string
+}
+
+// Layout returns the plan's nodes, edges and positions.
+func (p *Plan) Layout() *posenc.Layout { return p.layout }
+
+// Len returns the number of nodes.
+func (p *Plan) Len() int { return len(p.ids) }
+
+// ID returns the name of node i: "kv<round>.<segment>", "prefix" or "query", or
+// whatever a plan file calls it.
+func (p *Plan) ID(i int) string { return p.ids[i] }
+
+// Tokens returns the token ids of node i, not to be changed.
+func (p *Plan) Tokens(i int) []int32 { return p.tokens[i] }
+
+// Strategy returns the preset that the plan was compiled from; it is empty for a
+// plan read from a file.
+func (p *Plan) Strategy() Strategy { return p.strategy }
+
+// Mask lowers the plan to a block-sparse attention mask over its tokens.
+func (p *Plan) Mask(blockSize int) (*mask.Mask, error) { return mask.New(p.layout, blockSize) }
+
+// WithMaxTokens returns a copy of the plan whose answer ends after n tokens;
+// [NoTokens] asks for none, 0 for [DefaultMaxTokens].
+func (p *Plan) WithMaxTokens(n int) *Plan {
+	q := *p
+	q.maxTokens = n
+	return &q
+}
+
+// Cost says what a plan asks of a machine when nothing is cached.
+type Cost struct {
+	Nodes, Edges int
+	Tokens       int   // tokens to encode, the query's included
+	QueryTokens  int   // tokens that are left to encode when everything else is cached
+	Pairs        int64 // (query token, key token) pairs attended to, per layer and head
+	CausalPairs  int64 // pairs if all tokens stood in one causal sequence
+}
+
+// Cost counts a plan's tokens and attention pairs.
+func (p *Plan) Cost() Cost {
+	l := p.layout
+	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), Tokens: l.Tokens(), QueryTokens: l.Node(l.Query()).Len}
+	for i := range l.Len() {
+		n := int64(l.Node(i).Len)
+		c.Pairs += n * (n + 1) / 2
+		for _, s := range l.Sees(i) {
+			c.Pairs += n * int64(l.Node(int(s.Node)).Len)
+		}
+	}
+	t := int64(c.Tokens)
+	c.CausalPairs = t * (t + 1) / 2
+	return c
+}
+
+// planFile is the exchange form of a plan.
+type planFile struct {
+	Nodes []planNode `json:"nodes"`
+}
+
+type planNode struct {
+	ID     string     `json:"id"`
+	Base   int        `json:"base"`
+	Tokens []int32    `json:"tokens"`
+	Sees   []planSeen `json:"sees"`
+}
+
+type planSeen struct {
+	ID   string `json:"id"`
+	Base int    `json:"base"`
+}
+
+// MarshalJSON writes the plan's exchange form:
+//
+//	{"nodes": [{"id", "base", "tokens", "sees": [{"id", "base"}…]}…]}
+//
+// in encoding order, the query last.
+func (p *Plan) MarshalJSON() ([]byte, error) {
+	f := planFile{Nodes: make([]planNode, p.Len())}
+	for i := range f.Nodes {
+		n := planNode{ID: p.ids[i], Base: p.layout.Node(i).Base, Tokens: p.tokens[i], Sees: []planSeen{}}
+		for _, s := range p.layout.Sees(i) {
+			n.Sees = append(n.Sees, planSeen{ID: p.ids[s.Node], Base: int(s.Base)})
+		}
+		f.Nodes[i] = n
+	}
+	return json.Marshal(f)
+}
+
+// ParsePlan reads a plan's exchange form as it stands: any graph, any positions.
+// A node may see only nodes before it. Unknown fields and unknown or repeated ids
+// are errors that name them.
+func ParsePlan(data []byte) (*Plan, error) {
+	var f planFile
+	if err := decodeStrict(data, &f); err != nil {
+		return nil, fmt.Errorf("graphkv: plan: %w", err)
+	}
+	if len(f.Nodes) == 0 {
+		return nil, errors.New("graphkv: plan: no nodes")
+	}
+	p := &Plan{}
+	index := make(map[string]int32, len(f.Nodes))
+	b := posenc.NewLayoutBuilder()
+	for i, n := range f.Nodes {
+		if _, dup := index[n.ID]; dup {
+			return nil, fmt.Errorf("graphkv: plan: node %q is listed twice", n.ID)
+		}
+		sees := make([]posenc.Seen, len(n.Sees))
+		for j, s := range n.Sees {
+			k, ok := index[s.ID]
+			if !ok {
+				return nil, fmt.Errorf("graphkv: plan: node %q sees %q, which is not a node before it", n.ID, s.ID)
+			}
+			if s.Base < 0 || s.Base > posenc.MaxPosition {
+				return nil, fmt.Errorf("graphkv: plan: node %q sees %q at %d, which is out of range", n.ID, s.ID, s.Base)
+			}
+			sees[j] = posenc.Seen{Node: k, Base: int32(s.Base)}
+		}
+		node := posenc.Node{Kind: posenc.SegmentNode, Segment: i, Base: n.Base, Len: len(n.Tokens)}
+		if i == len(f.Nodes)-1 {
+			node.Kind, node.Segment = posenc.QueryNode, -1
+		}
+		if _, err := b.Add(node, sees...); err != nil {
+			return nil, fmt.Errorf("graphkv: plan: node %q: %w", n.ID, err)
+		}
+		index[n.ID] = int32(i)
+		p.ids = append(p.ids, n.ID)
+		p.tokens = append(p.tokens, n.Tokens)
+	}
+	var err error
+	p.layout, err = b.Layout()
+	return p, err
+}

@@ -1,0 +1,179 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Strategy names a preset: which nodes there are, what they attend to, and where
+// they stand. See the package documentation for the table.
+type Strategy string
+
+const (
+	Sequential  Strategy = "sequential"
+	Block       Strategy = "block"
+	PCW         Strategy = "pcw"
+	GraphKV     Strategy = "graphkv"
+	GraphKVTopK Strategy = "graphkv-topk"
+	Ego         Strategy = "ego"
+	EgoBatch    Strategy = "ego-batch"
+	DAG         Strategy = "dag"
+)
+
+// Strategies returns the presets in the order of the documentation.
+func Strategies() []Strategy {
+	return []Strategy{Sequential, Block, PCW, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+}
+
+// Positions says how the [DAG] strategy lays segments out.
+type Positions string
+
+const (
+	SharedPositions     Positions = "shared"     // segments of one depth share a range (the default)
+	SequentialPositions Positions = "sequential" // one after the other in encoding order
+)
+
+// DefaultMaxTokens is how long an answer may grow when a request does not say.
+const DefaultMaxTokens = 256
+
+// NoTokens as a request's MaxTokens asks for no answer, only for the logits.
+const NoTokens = -1
+
+// Piece is a stretch of text, or of token ids where the caller has tokenised it.
+// In JSON it is a string, {"text": …} or {"tokens": […]}.
+type Piece struct {
+	Text   string
+	Tokens []int32
+}
+
+// Text returns a piece of text.
+func Text(s string) Piece { return Piece{Text: s} }
+
+// Tokens returns a piece of token ids.
+func Tokens(ids ...int32) Piece { return Piece{Tokens: ids} }
+
+// Segment is a piece that is encoded once and read by others.
+type Segment struct {
+	ID     string  `json:"id"`
+	Text   string  `json:"text,omitempty"`
+	Tokens []int32 `json:"tokens,omitempty"`
+}
+
+// Request is a question over segments. Its JSON form is the one that the command
+// reads; see [ParseRequest].
+//
+// Text of the prefix and the query is the application's own, so special tokens in
+// it (a chat template's <|im_start|>) are parsed. Text of segments is foreign:
+// nothing in it ever becomes a special token. A caller that puts foreign text into
+// the query should tokenise that part itself and give tokens.
+type Request struct {
+	Strategy Strategy `json:"strategy,omitempty"` // empty: graphkv
+	// TopK is the number of segments that each segment of graphkv-topk attends to:
+	// the last ones, as segments are listed in ascending relevance.
+	TopK int `json:"top_k,omitempty"`
+	// Rounds is the number of rounds of message passing of dag. 0 encodes every
+	// segment once, after its sources, which the edges must allow; r ≥ 1 encodes it
+	// alone and then r times more, each time over its sources' previous round.
+	Rounds    int         `json:"rounds,omitempty"`
+	Positions Positions   `json:"positions,omitempty"`
+	Prefix    Piece       `json:"prefix,omitzero"`
+	Segments  []Segment   `json:"segments,omitempty"`
+	Edges     [][2]string `json:"edges,omitempty"` // source, target
+	// Center is the segment that ego puts after its sources. With dag it narrows the
+	// graph to that segment and its ancestors.
+	Center string `json:"center,omitempty"`
+	Query  Piece  `json:"query"`
+
+	MaxTokens   int      `json:"max_tokens,omitempty"` // 0: DefaultMaxTokens
+	Temperature float64  `json:"temperature,omitempty"`
+	Stop        []string `json:"stop,omitempty"`
+}
+
+// ParseRequest reads a request's JSON form. Unknown fields, and anything after the
+// object, are an error.
+func ParseRequest(data []byte) (*Request, error) {
+	var r Request
+	if err := decodeStrict(data, &r); err != nil {
+		return nil, fmt.Errorf("graphkv: request: %w", err)
+	}
+	if r.MaxTokens < 0 {
+		return nil, fmt.Errorf("graphkv: request: max_tokens is %d, want at least 0", r.MaxTokens)
+	}
+	return &r, r.validate()
+}
+
+func decodeStrict(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON value")
+	}
+	return nil
+}
+
+func (r *Request) validate() error {
+	switch {
+	case r.Rounds < 0:
+		return fmt.Errorf("graphkv: rounds is %d, want at least 0", r.Rounds)
+	case r.TopK < 0:
+		return fmt.Errorf("graphkv: top_k is %d, want at least 0", r.TopK)
+	case r.Positions != "" && r.Positions != SharedPositions && r.Positions != SequentialPositions:
+		return fmt.Errorf("graphkv: positions is %q, want %q or %q", r.Positions, SharedPositions, SequentialPositions)
+	case r.MaxTokens < NoTokens:
+		return fmt.Errorf("graphkv: max_tokens is %d, want at least 0", r.MaxTokens)
+	case math.IsNaN(r.Temperature) || r.Temperature < 0 || math.IsInf(r.Temperature, 0):
+		return fmt.Errorf("graphkv: temperature is %g, want a finite number of at least 0", r.Temperature)
+	}
+	return nil
+}
+
+// UnmarshalJSON accepts a string, {"text": …} or {"tokens": […]}.
+func (p *Piece) UnmarshalJSON(data []byte) error {
+	*p = Piece{}
+	if string(data) == "null" {
+		return nil
+	}
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, &p.Text)
+	}
+	var o struct {
+		Text   *string  `json:"text"`
+		Tokens *[]int32 `json:"tokens"`
+	}
+	if err := decodeStrict(data, &o); err != nil {
+		return err
+	}
+	switch {
+	case o.Text != nil && o.Tokens != nil:
+		return errors.New(`a piece has either "text" or "tokens", not both`)
+	case o.Text != nil:
+		p.Text = *o.Text
+	case o.Tokens != nil:
+		p.Tokens = *o.Tokens
+	default:
+		return errors.New(`a piece needs "text" or "tokens"`)
+	}
+	return nil
+}
+
+// MarshalJSON writes a string, or {"tokens": […]}.
+func (p Piece) MarshalJSON() ([]byte, error) {
+	if p.Tokens == nil {
+		return json.Marshal(p.Text)
+	}
+	return json.Marshal(struct {
+		Tokens []int32 `json:"tokens"`
+	}{p.Tokens})
+}
+
+// IsZero reports whether the piece is empty.
+func (p Piece) IsZero() bool { return p.Text == "" && len(p.Tokens) == 0 }
