@@ -1,0 +1,191 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/graphkv/graphkv"
+)
+
+// defaultModel is pulled on first use.
+const defaultModel = "smollm2-135m-instruct"
+
+// input collects what a question is asked about: a JSON request, a plan file,
+// passages in files, or the built-in demo.
+type input struct {
+	cmd         *cobra.Command
+	model       string
+	requestFile string
+	planFile    string
+	files       []string
+	question    string
+
+	strategy, positions, center string
+	topK, rounds                int
+	maxTokens                   int
+	temperature                 float64
+	stop                        []string
+	longContext                 bool
+}
+
+func (in *input) flags(cmd *cobra.Command) {
+	in.cmd = cmd
+	f := cmd.Flags()
+	f.StringVarP(&in.model, "model", "m", defaultModel, "built-in model name, hf:owner/repo/file.gguf, or a GGUF file")
+	f.StringVarP(&in.requestFile, "request", "r", "", "JSON request file (- reads standard input)")
+	f.StringVarP(&in.planFile, "plan", "p", "", "plan file, run as it stands (- reads standard input)")
+	f.StringArrayVarP(&in.files, "file", "f", nil, "passage file; repeat for each passage")
+	f.StringVarP(&in.strategy, "strategy", "s", "", "preset: "+strategyNames()+" (default graphkv)")
+	f.IntVar(&in.topK, "top-k", 0, "sources of each segment in graphkv-topk: the last k passages")
+	f.IntVar(&in.rounds, "rounds", 0, "rounds of message passing in dag")
+	f.StringVar(&in.positions, "positions", "", "layout of dag: shared or sequential (default shared)")
+	f.StringVar(&in.center, "center", "", "segment that ego puts in the centre")
+	f.IntVar(&in.maxTokens, "max-tokens", 0, fmt.Sprintf("longest answer in tokens (default %d)", graphkv.DefaultMaxTokens))
+	f.Float64Var(&in.temperature, "temperature", 0, "sampling temperature; 0 takes the likeliest token")
+	f.StringArrayVar(&in.stop, "stop", nil, "end the answer before this text; may be repeated")
+	f.BoolVar(&in.longContext, "long-context", false, "allow positions past those the model was trained on")
+	cmd.MarkFlagsMutuallyExclusive("request", "plan", "file")
+}
+
+func strategyNames() string {
+	var names []string
+	for _, s := range graphkv.Strategies() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// read reads the request or plan. v is nil where tokens are all there is to work with.
+func (in *input) read(v *vocabulary) (*graphkv.Request, *graphkv.Plan, error) {
+	switch {
+	case in.planFile != "":
+		for _, name := range []string{"strategy", "top-k", "rounds", "positions", "center"} {
+			if in.cmd.Flags().Changed(name) {
+				return nil, nil, fmt.Errorf("--%s cannot change a plan file, which says all about the graph", name)
+			}
+		}
+		data, err := in.readFile(in.planFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := graphkv.ParsePlan(data)
+		return nil, p, err
+	case in.requestFile != "":
+		data, err := in.readFile(in.requestFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := graphkv.ParseRequest(data)
+		if err != nil {
+			return nil, nil, err
+		}
+		if in.question != "" {
+			return nil, nil, errors.New("the request holds the question; give no other")
+		}
+		in.override(r)
+		return r, nil, nil
+	}
+	if v == nil {
+		return nil, nil, errors.New("text needs a model's tokenizer")
+	}
+	d, err := in.documents()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := v.request(d)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.override(r)
+	return r, nil, nil
+}
+
+func (in *input) readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(in.cmd.InOrStdin())
+	}
+	return os.ReadFile(path)
+}
+
+// documents returns the passages in the given files, or the demo's.
+func (in *input) documents() (*documents, error) {
+	if len(in.files) == 0 {
+		d := demo()
+		if in.question != "" {
+			d.Question = in.question
+		}
+		return d, nil
+	}
+	if in.question == "" {
+		return nil, errors.New("give a question to ask about the files")
+	}
+	d := &documents{Question: in.question}
+	for _, path := range in.files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		name := filepath.Base(path)
+		title := strings.TrimSuffix(name, filepath.Ext(name))
+		d.Documents = append(d.Documents, document{ID: name, Title: title, Text: strings.TrimSpace(string(data))})
+	}
+	return d, nil
+}
+
+// override lets flags that were given replace what the request says.
+func (in *input) override(r *graphkv.Request) {
+	changed := in.cmd.Flags().Changed
+	if changed("strategy") {
+		r.Strategy = graphkv.Strategy(in.strategy)
+	}
+	if changed("top-k") {
+		r.TopK = in.topK
+	}
+	if changed("rounds") {
+		r.Rounds = in.rounds
+	}
+	if changed("positions") {
+		r.Positions = graphkv.Positions(in.positions)
+	}
+	if changed("center") {
+		r.Center = in.center
+	}
+	if changed("max-tokens") {
+		r.MaxTokens = in.answerLength()
+	}
+	if changed("temperature") {
+		r.Temperature = in.temperature
+	}
+	if changed("stop") {
+		r.Stop = in.stop
+	}
+}
+
+// answerLength reads --max-tokens, where 0 means what it says.
+func (in *input) answerLength() int {
+	if in.maxTokens == 0 && in.cmd.Flags().Changed("max-tokens") {
+		return graphkv.NoTokens
+	}
+	return in.maxTokens
+}
+
+// onlyTokens reports whether a request needs no tokenizer.
+func onlyTokens(r *graphkv.Request) bool {
+	if r.Prefix.Text != "" || r.Query.Text != "" {
+		return false
+	}
+	for _, s := range r.Segments {
+		if s.Text != "" {
+			return false
+		}
+	}
+	return true
+}

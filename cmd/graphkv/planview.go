@@ -1,0 +1,139 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/model"
+	"github.com/graphkv/graphkv/model/gguf"
+)
+
+func newPlan() *cobra.Command {
+	in := &input{}
+	var asJSON bool
+	var block int
+	cmd := &cobra.Command{
+		Use:   "plan [question]",
+		Short: "Show what a request will compute, without computing it",
+		Long: `Show a request's nodes, edges, positions, mask and cost. Where the request holds
+tokens no model is needed; text needs the model's tokenizer, never its weights. With
+--json, print the plan in the form that "graphkv ask --plan" reads.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.question = strings.Join(args, " ")
+			p, config, err := in.compile()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), p)
+			}
+			return printPlan(cmd.OutOrStdout(), p, config, block)
+		},
+	}
+	in.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan file")
+	cmd.Flags().IntVar(&block, "block", 0, "tokens per side of a block in the picture of the mask (default: to fit)")
+	return cmd
+}
+
+// compile makes the plan; config is nil when no model was needed.
+func (in *input) compile() (*graphkv.Plan, *model.Config, error) {
+	if in.requestFile != "" || in.planFile != "" {
+		r, p, err := in.read(nil)
+		if err != nil || p != nil {
+			return p, nil, err
+		}
+		if onlyTokens(r) && !in.cmd.Flags().Changed("model") {
+			p, err := graphkv.Compile(r, graphkv.CompileOptions{})
+			return p, nil, err
+		}
+		return in.compileText(func(*vocabulary) (*graphkv.Request, error) { return r, nil })
+	}
+	return in.compileText(func(v *vocabulary) (*graphkv.Request, error) {
+		r, _, err := in.read(v)
+		return r, err
+	})
+}
+
+func (in *input) compileText(request func(*vocabulary) (*graphkv.Request, error)) (*graphkv.Plan, *model.Config, error) {
+	path, err := fetchModel(in.cmd.Context(), in.cmd.ErrOrStderr(), in.model)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	c, err := model.ReadConfig(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := newVocabulary(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := request(v)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := graphkv.CompileOptions{Tokenizer: v.tokenizer, Context: c.Context}
+	if in.longContext {
+		o.Context = 0
+	}
+	p, err := graphkv.Compile(r, o)
+	return p, &c, err
+}
+
+// pictureBlocks is how many blocks wide the picture of a mask may get by itself.
+const pictureBlocks = 64
+
+func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
+	l := p.Layout()
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "node\ttokens\tpositions\tsees (at)")
+	for i := range l.Len() {
+		n := l.Node(i)
+		var sees []string
+		for _, s := range l.Sees(i) {
+			sees = append(sees, fmt.Sprintf("%s (%d)", p.ID(int(s.Node)), s.Base))
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d…%d\t%s\n", p.ID(i), n.Len, n.Base, n.Base+n.Len-1, strings.Join(sees, ", "))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if block == 0 {
+		for block = 1; block*pictureBlocks < l.Tokens(); block *= 2 {
+		}
+	}
+	m, err := p.Mask(block)
+	if err != nil {
+		return err
+	}
+	cost := p.Cost()
+	fmt.Fprintf(w, "\nmask, %d tokens a block (# full, + partial, . empty)\n%s\n", block, m.Picture(2*pictureBlocks, p.ID))
+	fmt.Fprintf(w, "%d nodes, %d edges, %d tokens to encode when nothing is cached, %d when all passages are\n",
+		cost.Nodes, cost.Edges, cost.Tokens, cost.QueryTokens)
+	fmt.Fprintf(w, "%d attention pairs per layer and head, %.0f%% of a causal text of as many tokens\n",
+		cost.Pairs, 100*float64(cost.Pairs)/float64(cost.CausalPairs))
+	if c != nil {
+		kv, err := c.KVShape().Bytes(cost.Tokens)
+		if err != nil {
+			return err
+		}
+		linear := 2 * float64(c.Parameters()-int64(c.Vocab*c.Hidden)) * float64(cost.Tokens)
+		attention := 4 * float64(c.HeadDim*c.Heads*c.Layers) * float64(cost.Pairs)
+		fmt.Fprintf(w, "%s: %.1f GFLOP in linear layers, %.1f in attention, %.1f MiB of KV\n",
+			c.Name, linear/1e9, attention/1e9, float64(kv)/(1<<20))
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/model/chat"
+	"github.com/graphkv/graphkv/model/gguf"
+	"github.com/graphkv/graphkv/model/tokenizer"
+)
+
+// The wording around passages and question is the published Graph-KV evaluation's.
+const (
+	instruction = "You are an intelligent AI assistant. Please answer questions based on the user's instructions. " +
+		"Below are some reference documents that may help you in answering the user's question.\n\n"
+	beforeQuestion = "Please write a high-quality answer for the given question using only the provided search documents " +
+		"(some of which might be irrelevant). \n Question: "
+	afterQuestion = " "
+)
+
+// vocabulary is what the text side of a model needs: no weights.
+type vocabulary struct {
+	tokenizer *tokenizer.Tokenizer
+	chat      *chat.Template
+}
+
+func newVocabulary(f *gguf.File) (*vocabulary, error) {
+	t, err := tokenizer.FromGGUF(f)
+	if err != nil {
+		return nil, err
+	}
+	source, err := f.String("tokenizer.chat_template")
+	if err != nil {
+		return nil, fmt.Errorf("%w; a model without a chat template needs --request", err)
+	}
+	name := func(id int32, ok bool) string {
+		if !ok {
+			return ""
+		}
+		return t.Token(id)
+	}
+	c, err := chat.New(source, name(t.BOS()), name(t.EOS()))
+	if err != nil {
+		return nil, err
+	}
+	return &vocabulary{tokenizer: t, chat: c}, nil
+}
+
+// request wraps passages and a question in the model's chat template. Only the
+// template's own text may hold special tokens; the question never does.
+func (v *vocabulary) request(d *documents) (*graphkv.Request, error) {
+	before, after, err := v.chat.Wrap("")
+	if err != nil {
+		return nil, err
+	}
+	prefix := v.encode(before)
+	prefix = v.tokenizer.Encode(prefix, instruction, false)
+	query := v.tokenizer.Encode(nil, beforeQuestion+d.Question+afterQuestion, false)
+	query = append(query, v.encode(after)...)
+	r := &graphkv.Request{Prefix: graphkv.Tokens(prefix...), Query: graphkv.Tokens(query...), Center: d.Center}
+	for _, doc := range d.Documents {
+		r.Segments = append(r.Segments, graphkv.Segment{ID: doc.ID, Text: "- Title: " + doc.Title + "\n" + doc.Text + "\n"})
+		for _, source := range doc.Links {
+			r.Edges = append(r.Edges, [2]string{source, doc.ID})
+		}
+	}
+	return r, nil
+}
+
+func (v *vocabulary) encode(pieces []chat.Piece) []int32 {
+	var ids []int32
+	for _, p := range pieces {
+		ids = v.tokenizer.Encode(ids, p.Text, p.Special)
+	}
+	return ids
+}

@@ -1,0 +1,29 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// printTimings prints one line of figures per answer.
+func printTimings(w io.Writer, all []answered) {
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "strategy\ttokens encoded\treused\tfirst token\ttokens/s\tanswer tokens\tended by\t")
+	for _, a := range all {
+		strategy := string(a.Strategy)
+		if strategy == "" {
+			strategy = "plan"
+		}
+		rate := "–"
+		if r := a.DecodeRate(); r > 0 {
+			rate = fmt.Sprintf("%.1f", r)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%.0f ms\t%s\t%d\t%s\t\n", strategy, a.Usage.EncodedTokens, a.Usage.CachedTokens,
+			a.Timings.FirstToken, rate, a.Usage.CompletionTokens, a.FinishReason)
+	}
+	t.Flush()
+}
