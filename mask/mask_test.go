@@ -3,6 +3,7 @@
 package mask
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/bits"
 	"os"
@@ -80,66 +81,72 @@ func define(l *posenc.Layout) [][]bool {
 	return out
 }
 
-func TestMaskFollowsTheDefinition(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := anyLayout(t)
-		size := rapid.IntRange(1, 130).Draw(t, "block size")
-		m, err := New(l, size)
-		require.NoError(t, err)
-		checkInvariants(t, m)
-		want := define(l)
-		n := len(want)
-		require.Equal(t, n, m.Tokens())
-		dense, err := m.Dense(n)
-		require.NoError(t, err)
-		nnz := int64(0)
-		for q := range n {
-			for k := range n {
-				if want[q][k] != m.Allowed(q, k) || want[q][k] != dense[q*n+k] {
-					t.Fatalf("token %d sees %d: want %v, predicate %v, dense %v", q, k, want[q][k], m.Allowed(q, k), dense[q*n+k])
-				}
-				if want[q][k] {
-					nnz++
-				}
+func TestMaskFollowsTheDefinition(t *testing.T) { rapid.Check(t, followsTheDefinition) }
+
+func FuzzMask(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(bytes.Repeat([]byte{0x5a, 0x01, 0xff, 0x80}, 64))
+	f.Fuzz(rapid.MakeFuzz(followsTheDefinition))
+}
+
+func followsTheDefinition(t *rapid.T) {
+	l := anyLayout(t)
+	size := rapid.IntRange(1, 130).Draw(t, "block size")
+	m, err := New(l, size)
+	require.NoError(t, err)
+	checkInvariants(t, m)
+	want := define(l)
+	n := len(want)
+	require.Equal(t, n, m.Tokens())
+	dense, err := m.Dense(n)
+	require.NoError(t, err)
+	nnz := int64(0)
+	for q := range n {
+		for k := range n {
+			if want[q][k] != m.Allowed(q, k) || want[q][k] != dense[q*n+k] {
+				t.Fatalf("token %d sees %d: want %v, predicate %v, dense %v", q, k, want[q][k], m.Allowed(q, k), dense[q*n+k])
+			}
+			if want[q][k] {
+				nnz++
 			}
 		}
-		require.Equal(t, nnz, m.NNZ())
+	}
+	require.Equal(t, nnz, m.NNZ())
 
-		var bitmap []uint64
-		for i := range m.Side() {
-			for j := range m.Side() {
-				set, cells := 0, 0
-				bitmap = m.Bitmap(bitmap, i, j)
-				require.Len(t, bitmap, size*m.Stride())
-				for r := range size {
-					for c := range m.Stride() * 64 {
-						q, k := i*size+r, j*size+c
-						inside := c < size && q < n && k < n
-						bit := bitmap[r*m.Stride()+c/64]>>(c%64)&1 == 1
-						if bit != (inside && want[q][k]) {
-							t.Fatalf("block (%d, %d) of %d: bit (%d, %d) is %v", i, j, size, r, c, bit)
-						}
-						if inside {
-							cells++
-						}
-						if bit {
-							set++
-						}
+	var bitmap []uint64
+	for i := range m.Side() {
+		for j := range m.Side() {
+			set, cells := 0, 0
+			bitmap = m.Bitmap(bitmap, i, j)
+			require.Len(t, bitmap, size*m.Stride())
+			for r := range size {
+				for c := range m.Stride() * 64 {
+					q, k := i*size+r, j*size+c
+					inside := c < size && q < n && k < n
+					bit := bitmap[r*m.Stride()+c/64]>>(c%64)&1 == 1
+					if bit != (inside && want[q][k]) {
+						t.Fatalf("block (%d, %d) of %d: bit (%d, %d) is %v", i, j, size, r, c, bit)
+					}
+					if inside {
+						cells++
+					}
+					if bit {
+						set++
 					}
 				}
-				kind := Partial
-				switch set {
-				case 0:
-					kind = Empty
-				case cells:
-					kind = Full
-				}
-				if got := m.Block(i, j); got != kind {
-					t.Fatalf("block (%d, %d) of %d is %v, want %v: %d of %d pairs", i, j, size, got, kind, set, cells)
-				}
+			}
+			kind := Partial
+			switch set {
+			case 0:
+				kind = Empty
+			case cells:
+				kind = Full
+			}
+			if got := m.Block(i, j); got != kind {
+				t.Fatalf("block (%d, %d) of %d is %v, want %v: %d of %d pairs", i, j, size, got, kind, set, cells)
 			}
 		}
-	})
+	}
 }
 
 // checkInvariants checks what a reader of the rows relies on.
@@ -330,16 +337,21 @@ func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
 		before := 0
 		for _, n := range []int{2500, 5000, 10000} {
 			l := citations(t, n, 128, ragged)
-			start := time.Now()
-			m, work, err := build(l, 128, MaxBlocks)
-			elapsed := time.Since(start)
-			require.NoError(t, err)
-			assert.Less(t, elapsed, 900*time.Millisecond)
+			var m *Mask
+			work, best := 0, time.Hour
+			for range 5 { // the best of several: other work on the machine only slows down
+				start := time.Now()
+				var err error
+				m, work, err = build(l, 128, MaxBlocks)
+				best = min(best, time.Since(start))
+				require.NoError(t, err)
+			}
+			assert.Less(t, best, 500*time.Millisecond)
 			if before > 0 {
 				assert.InDelta(t, 2, float64(work)/float64(before), 0.1)
 			}
 			before = work
-			t.Logf("%d segments, ragged %v: %d steps, %v; %v", n, ragged, work, elapsed, m)
+			t.Logf("%d segments, ragged %v: %d steps, %v; %v", n, ragged, work, best, m)
 		}
 	}
 }

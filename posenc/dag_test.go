@@ -3,6 +3,7 @@
 package posenc
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -209,109 +210,115 @@ func upTo(n int) []int {
 }
 
 // The layout of any graph against the definition, evaluated node by node with maps and recursion.
-func TestDAGFollowsTheDefinition(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		prefix, segments, pairs, opts := dagInput(t)
-		const query = 4
-		l, err := DAG(prefix, segments, edges(t, len(segments), pairs...), opts, query)
-		require.NoError(t, err)
+func TestDAGFollowsTheDefinition(t *testing.T) { rapid.Check(t, dagFollowsTheDefinition) }
 
-		type node struct{ segment, round int }
-		sources := func(v node) (out []node) {
-			for _, p := range pairs {
-				switch {
-				case p[1] != v.segment:
-				case opts.Rounds == 0:
-					out = append(out, node{p[0], 0})
-				case v.round > 0:
-					out = append(out, node{p[0], v.round - 1})
-				}
-			}
-			return out
-		}
-		depths := map[node]int{} // also the set of needed nodes
-		var visit func(v node) int
-		visit = func(v node) int {
-			if d, ok := depths[v]; ok {
-				return d
-			}
-			d := v.round
-			for _, s := range sources(v) {
-				d = max(d, visit(s)+1)
-			}
-			depths[v] = d
-			return d
-		}
-		visible := map[node]bool{}
-		for s := range segments {
-			if opts.Visible == nil || slices.Contains(opts.Visible, s) {
-				v := node{s, opts.Rounds}
-				visible[v] = true
-				visit(v)
-			}
-		}
-		longest := map[int]int{}
-		total := 0
-		for v, d := range depths {
-			longest[d] = max(longest[d], segments[v.segment])
-			total += segments[v.segment]
-		}
-		start := func(depth int) int {
-			at := prefix
-			for d := range depth {
-				at += longest[d]
-			}
-			return at
-		}
-
-		at := map[node]int32{}
-		i, next := 0, prefix
-		if prefix > 0 {
-			require.Equal(t, Node{Kind: PrefixNode, Segment: -1, Len: prefix}, l.Node(0))
-			i = 1
-		}
-		require.Equal(t, i+len(depths)+1, l.Len())
-		last := node{-1, 0}
-		for ; i < l.Query(); i++ {
-			n := l.Node(i)
-			v := node{n.Segment, n.Round}
-			require.Contains(t, depths, v)
-			require.NotContains(t, at, v)
-			if last.segment >= 0 { // by depth, then by index
-				require.True(t, depths[last] < depths[v] || depths[last] == depths[v] && last.segment < v.segment)
-			}
-			last, at[v] = v, int32(i)
-			base := start(depths[v])
-			if opts.Positions == SequentialPositions {
-				base = next
-				next += n.Len
-			}
-			require.Equal(t, Node{Segment: v.segment, Round: v.round, Base: base, Len: segments[v.segment]}, n)
-			var want []Seen
-			for _, s := range sources(v) {
-				want = append(want, Seen{at[s], int32(l.Node(int(at[s])).Base)})
-			}
-			require.ElementsMatch(t, want, l.Sees(i))
-		}
-		end := start(len(segments) + opts.Rounds + 1)
-		if opts.Positions == SequentialPositions {
-			end = prefix + total
-		}
-		require.Equal(t, Node{Kind: QueryNode, Segment: -1, Base: end, Len: query}, l.Node(l.Query()))
-		var want []Seen
-		for i := range l.Query() {
-			if n := l.Node(i); n.Kind == PrefixNode || visible[node{n.Segment, n.Round}] {
-				want = append(want, Seen{int32(i), int32(n.Base)})
-			}
-		}
-		require.Equal(t, len(want), len(l.Sees(l.Query())))
-		for i, s := range want {
-			require.Equal(t, s, l.Sees(l.Query())[i])
-		}
-	})
+func FuzzDAG(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(bytes.Repeat([]byte{0x07, 0x01, 0x80, 0xff}, 64))
+	f.Fuzz(rapid.MakeFuzz(dagFollowsTheDefinition))
 }
 
-// A graph of a hundred thousand segments is laid out with a few dozen allocations: nothing is allocated per node or edge.
+func dagFollowsTheDefinition(t *rapid.T) {
+	prefix, segments, pairs, opts := dagInput(t)
+	const query = 4
+	l, err := DAG(prefix, segments, edges(t, len(segments), pairs...), opts, query)
+	require.NoError(t, err)
+
+	type node struct{ segment, round int }
+	sources := func(v node) (out []node) {
+		for _, p := range pairs {
+			switch {
+			case p[1] != v.segment:
+			case opts.Rounds == 0:
+				out = append(out, node{p[0], 0})
+			case v.round > 0:
+				out = append(out, node{p[0], v.round - 1})
+			}
+		}
+		return out
+	}
+	depths := map[node]int{} // also the set of needed nodes
+	var visit func(v node) int
+	visit = func(v node) int {
+		if d, ok := depths[v]; ok {
+			return d
+		}
+		d := v.round
+		for _, s := range sources(v) {
+			d = max(d, visit(s)+1)
+		}
+		depths[v] = d
+		return d
+	}
+	visible := map[node]bool{}
+	for s := range segments {
+		if opts.Visible == nil || slices.Contains(opts.Visible, s) {
+			v := node{s, opts.Rounds}
+			visible[v] = true
+			visit(v)
+		}
+	}
+	longest := map[int]int{}
+	total := 0
+	for v, d := range depths {
+		longest[d] = max(longest[d], segments[v.segment])
+		total += segments[v.segment]
+	}
+	start := func(depth int) int {
+		at := prefix
+		for d := range depth {
+			at += longest[d]
+		}
+		return at
+	}
+
+	at := map[node]int32{}
+	i, next := 0, prefix
+	if prefix > 0 {
+		require.Equal(t, Node{Kind: PrefixNode, Segment: -1, Len: prefix}, l.Node(0))
+		i = 1
+	}
+	require.Equal(t, i+len(depths)+1, l.Len())
+	last := node{-1, 0}
+	for ; i < l.Query(); i++ {
+		n := l.Node(i)
+		v := node{n.Segment, n.Round}
+		require.Contains(t, depths, v)
+		require.NotContains(t, at, v)
+		if last.segment >= 0 { // by depth, then by index
+			require.True(t, depths[last] < depths[v] || depths[last] == depths[v] && last.segment < v.segment)
+		}
+		last, at[v] = v, int32(i)
+		base := start(depths[v])
+		if opts.Positions == SequentialPositions {
+			base = next
+			next += n.Len
+		}
+		require.Equal(t, Node{Segment: v.segment, Round: v.round, Base: base, Len: segments[v.segment]}, n)
+		var want []Seen
+		for _, s := range sources(v) {
+			want = append(want, Seen{at[s], int32(l.Node(int(at[s])).Base)})
+		}
+		require.ElementsMatch(t, want, l.Sees(i))
+	}
+	end := start(len(segments) + opts.Rounds + 1)
+	if opts.Positions == SequentialPositions {
+		end = prefix + total
+	}
+	require.Equal(t, Node{Kind: QueryNode, Segment: -1, Base: end, Len: query}, l.Node(l.Query()))
+	var want []Seen
+	for i := range l.Query() {
+		if n := l.Node(i); n.Kind == PrefixNode || visible[node{n.Segment, n.Round}] {
+			want = append(want, Seen{int32(i), int32(n.Base)})
+		}
+	}
+	require.Equal(t, len(want), len(l.Sees(l.Query())))
+	for i, s := range want {
+		require.Equal(t, s, l.Sees(l.Query())[i])
+	}
+}
+
+// A graph is laid out with a few dozen allocations, however large it is: nothing is allocated per node or edge.
 func TestDAGCostIsLinear(t *testing.T) {
 	allocs := func(n int) float64 {
 		pairs := make([][2]int, 0, 8*n)

@@ -3,6 +3,7 @@
 package posenc
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -126,55 +127,61 @@ func TestCheckContext(t *testing.T) {
 }
 
 // Whatever is added, the accepted nodes are what the layout holds, and its sums are theirs.
-func TestLayoutHoldsWhatWasAdded(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		b := NewLayoutBuilder()
-		var nodes []Node
-		var rows [][]Seen
-		tokens, edges, end := 0, 0, 0
-		for step := range rapid.IntRange(0, 20).Draw(t, "nodes") {
-			n := Node{Segment: step, Base: rapid.IntRange(-1, 50).Draw(t, "base"), Len: rapid.IntRange(0, 9).Draw(t, "length")}
-			row := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Seen {
-				return Seen{int32(rapid.IntRange(0, 12).Draw(t, "source")), int32(rapid.IntRange(-1, 50).Draw(t, "at"))}
-			}), 0, 4).Draw(t, "sees")
-			valid := n.Base >= 0 && n.Len > 0
-			listed := map[int32]bool{}
-			for _, s := range row {
-				valid = valid && int(s.Node) < len(nodes) && s.Base >= 0 && !listed[s.Node]
-				listed[s.Node] = true
-			}
-			_, err := b.Add(n, row...)
-			require.Equal(t, valid, err == nil, "%v sees %v: %v", n, row, err)
-			if !valid {
-				continue
-			}
-			nodes, rows = append(nodes, n), append(rows, row)
-			tokens, edges, end = tokens+n.Len, edges+len(row), max(end, n.Base+n.Len)
-			for _, s := range row {
-				end = max(end, int(s.Base)+nodes[s.Node].Len)
-			}
+func TestLayoutHoldsWhatWasAdded(t *testing.T) { rapid.Check(t, layoutHoldsWhatWasAdded) }
+
+func FuzzLayoutBuilder(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(bytes.Repeat([]byte{0x0b, 0x00, 0x13, 0xfe}, 64))
+	f.Fuzz(rapid.MakeFuzz(layoutHoldsWhatWasAdded))
+}
+
+func layoutHoldsWhatWasAdded(t *rapid.T) {
+	b := NewLayoutBuilder()
+	var nodes []Node
+	var rows [][]Seen
+	tokens, edges, end := 0, 0, 0
+	for step := range rapid.IntRange(0, 20).Draw(t, "nodes") {
+		n := Node{Segment: step, Base: rapid.IntRange(-1, 50).Draw(t, "base"), Len: rapid.IntRange(0, 9).Draw(t, "length")}
+		row := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Seen {
+			return Seen{int32(rapid.IntRange(0, 12).Draw(t, "source")), int32(rapid.IntRange(-1, 50).Draw(t, "at"))}
+		}), 0, 4).Draw(t, "sees")
+		valid := n.Base >= 0 && n.Len > 0
+		listed := map[int32]bool{}
+		for _, s := range row {
+			valid = valid && int(s.Node) < len(nodes) && s.Base >= 0 && !listed[s.Node]
+			listed[s.Node] = true
 		}
-		q := Node{Kind: QueryNode, Segment: -1, Len: 1}
-		nodes, rows = append(nodes, q), append(rows, nil)
-		_, err := b.Add(q)
-		require.NoError(t, err)
-		l, err := b.Layout()
-		require.NoError(t, err)
-		require.Equal(t, len(nodes), l.Len())
-		require.Equal(t, len(nodes)-1, l.Query())
-		require.Equal(t, tokens+1, l.Tokens())
-		require.Equal(t, edges, l.NumEdges())
-		require.Equal(t, max(end, 1), l.End())
-		for i, n := range nodes {
-			require.Equal(t, n, l.Node(i))
-			require.ElementsMatch(t, rows[i], l.Sees(i))
-			for k, s := range l.Sees(i) {
-				require.Equal(t, rows[i][k], s)
-			}
+		_, err := b.Add(n, row...)
+		require.Equal(t, valid, err == nil, "%v sees %v: %v", n, row, err)
+		if !valid {
+			continue
 		}
-		require.NoError(t, l.CheckContext(l.End(), nil))
-		require.Error(t, l.CheckContext(l.End()-1, nil))
-	})
+		nodes, rows = append(nodes, n), append(rows, row)
+		tokens, edges, end = tokens+n.Len, edges+len(row), max(end, n.Base+n.Len)
+		for _, s := range row {
+			end = max(end, int(s.Base)+nodes[s.Node].Len)
+		}
+	}
+	q := Node{Kind: QueryNode, Segment: -1, Len: 1}
+	nodes, rows = append(nodes, q), append(rows, nil)
+	_, err := b.Add(q)
+	require.NoError(t, err)
+	l, err := b.Layout()
+	require.NoError(t, err)
+	require.Equal(t, len(nodes), l.Len())
+	require.Equal(t, len(nodes)-1, l.Query())
+	require.Equal(t, tokens+1, l.Tokens())
+	require.Equal(t, edges, l.NumEdges())
+	require.Equal(t, max(end, 1), l.End())
+	for i, n := range nodes {
+		require.Equal(t, n, l.Node(i))
+		require.ElementsMatch(t, rows[i], l.Sees(i))
+		for k, s := range l.Sees(i) {
+			require.Equal(t, rows[i][k], s)
+		}
+	}
+	require.NoError(t, l.CheckContext(l.End(), nil))
+	require.Error(t, l.CheckContext(l.End()-1, nil))
 }
 
 func TestKindString(t *testing.T) {

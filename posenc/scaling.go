@@ -43,8 +43,8 @@ type Scaling struct {
 	// outwards to whole frequencies as the published code does.
 	NoTruncate bool
 	// AttentionFactor is YaRN's magnitude: Rotate multiplies the rotated dimensions by it, so scores grow by its square.
-	// 0 stands for the published 0.1·ln(Factor)+1. Use YaRNMagnitude for models that give mscale and mscale_all_dim, and
-	// multiply by it for GGUF's rope.scaling.attn_factor, which llama.cpp applies on top.
+	// 0 stands for the published 0.1·ln(Factor)+1. For models that give mscale and mscale_all_dim it is YaRNMagnitude. In a
+	// GGUF file rope.scaling.attn_factor comes on top: there it is the published value times that factor.
 	AttentionFactor float64
 
 	// FreqFactors, when not nil, divides frequency i by FreqFactors[i] (GGUF: the tensor rope_freqs.weight). Its length is
