@@ -53,7 +53,7 @@ const (
 	// alone is the number of multiply-adds below which a product is not worth handing out.
 	alone = 1 << 17
 	// tasksPerWorker keeps workers busy when one of them is slower.
-	tasksPerWorker = 4
+	tasksPerWorker = 8
 )
 
 // Mul computes C = A·Wᵀ: c[i·ldc+j] = Σₚ a[i·lda+p]·W[j][p] for i < rows, j < N, with rows of A of length K. It runs on the workers of p, or

@@ -186,6 +186,19 @@ func tile(t isa, h, w int) {
 		}
 	}
 
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	SHLQ(Imm(2), ldc)
+	if h > 3 { // C arrives while the loop runs; a few rows of it wait in the store buffer instead
+		for i := range h {
+			for j := range w {
+				PREFETCHT0(Mem{Base: c, Disp: 4 * j * panel})
+			}
+			if i+1 < h {
+				ADDQ(ldc, c)
+			}
+		}
+	}
+
 	turns := GP64()
 	MOVQ(k, turns)
 	SHRQ(Imm(uint64(map[int]int{2: 1, 4: 2}[t.unroll])), turns)
@@ -207,8 +220,7 @@ func tile(t isa, h, w int) {
 	JNZ(LabelRef("one"))
 
 	Label("store")
-	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
-	SHLQ(Imm(2), ldc)
+	Load(Param("c"), c)
 	for i := range h {
 		for j := range acc[i] {
 			VMOVUPS(acc[i][j], Mem{Base: c, Disp: 4 * j * t.lanes})
