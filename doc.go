@@ -1,0 +1,52 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package graphkv answers questions over passages that form a graph.
+//
+// A language model reads its context as one flat sequence. Graph-KV (Wang et al.,
+// 2025) encodes each text segment once and lets target segments attend only to the
+// keys and values of their source segments and to themselves: a block mask in the
+// shape of the graph, one step of message passing per round. What a segment's keys
+// and values are depends on its sources only, so they can be kept and used again
+// in any request, next to any other segments, at any position.
+//
+// A [Request] is a question over segments and edges. [Compile] lowers it to a
+// [Plan]: nodes in encoding order, what each attends to, and where everything
+// stands. An [Engine] holds a model and a cache; [Engine.Prepare] encodes the nodes
+// of a plan that are missing, and [Engine.Generate] answers its query:
+//
+//	engine, err := graphkv.Open("model.gguf")
+//	plan, err := engine.Compile(&graphkv.Request{Segments: …, Query: …})
+//	result, err := engine.Generate(ctx, plan, graphkv.Stream(print))
+//
+// # Strategies
+//
+// P is the length of the prefix, L_i of segment i. The answer continues after the
+// query.
+//
+//   - [Sequential]: one text, each piece attending to all before it.
+//   - [Block]: every segment alone; the query sees the prefix and the segments one
+//     after the other.
+//   - [PCW]: every segment alone, all at positions [P, P+L_i); the query stands at
+//     P + max L (Parallel Context Windows, Ratner et al., 2023).
+//   - [GraphKV]: round 0 encodes every segment alone. Round 1 encodes every segment
+//     again over round 0 of all segments, which stand end to end from 0. The query
+//     sees the prefix, round 0 and round 1, end to end.
+//   - [GraphKVTopK]: the same with round 1 over the last k segments only.
+//   - [Ego]: the centre attends to its sources, which share the positions after the
+//     prefix; the query sees all.
+//   - [EgoBatch]: several ego graphs side by side.
+//   - [DAG]: any graph. A segment attends to its sources and itself; r rounds unroll
+//     cycles. Segments of one depth share a range of positions or, on request, all
+//     stand one after the other. The query sees every segment's last round.
+//
+// The first seven are laid out exactly as the published system does.
+//
+// # What is exact
+//
+// Keys are rotated once, at local positions, when they are encoded; a source
+// appears elsewhere because its reader's query is shifted. Sources that share
+// positions are a set: the order in which a request lists them changes neither the
+// cache key nor the last bit of a result. Whether a node was found in the cache,
+// encoded, or evicted and encoded again, how batches are cut and how many workers
+// share them: none of it changes a bit of the answer's logits.
+package graphkv
