@@ -146,23 +146,23 @@ func TestAttendDoesNotAllocate(t *testing.T) {
 		p := pool.New(workers)
 		defer p.Close()
 		ws := new(attention.Workspace)
-		large, small := []attention.Query{random(t, 70), random(t, 3)}, []attention.Query{random(t, 1)}
+		large, small := []attention.Query{random(t, 30), random(t, 3)}, []attention.Query{random(t, 1)}
 		run := func() {
 			if k.Attend(p, ws, large) != nil || k.Attend(p, ws, small) != nil {
 				t.Error("unexpected error")
 			}
 		}
 		run()
-		assert.Zero(t, testing.AllocsPerRun(20, run), "%d workers", workers)
+		assert.Zero(t, testing.AllocsPerRun(5, run), "%d workers", workers)
 	}
 }
 
 // The number of workers decides how rows are cut into tiles.
 func TestWorkersDoNotMatter(t *testing.T) {
 	k := newKernel(t, layer(t))
-	q := random(t, 150)
+	q := random(t, 90)
 	var want attention.Query
-	for _, workers := range []int{1, 2, 7, 64} {
+	for _, workers := range []int{1, 2, 64} {
 		p := pool.New(workers)
 		q.Out, q.LSE = make([]float32, len(q.Out)), make([]float32, len(q.LSE))
 		require.NoError(t, k.Attend(p, nil, []attention.Query{q}))
@@ -184,11 +184,11 @@ func TestManyGoroutines(t *testing.T) {
 	p := pool.New(3)
 	defer p.Close()
 	var wg sync.WaitGroup
-	for range 8 {
+	for range 6 {
 		wg.Go(func() {
 			ws := new(attention.Workspace)
 			q := want
-			for range 5 {
+			for range 3 {
 				q.Out, q.LSE = make([]float32, len(q.Out)), make([]float32, len(q.LSE))
 				assert.NoError(t, k.Attend(p, ws, []attention.Query{q}))
 				assert.Equal(t, want.Out, q.Out)
@@ -203,18 +203,23 @@ func TestManyGoroutines(t *testing.T) {
 func TestWorkspaceBusy(t *testing.T) {
 	k := newKernel(t, layer(t))
 	ws := new(attention.Workspace)
-	p := pool.New(4)
-	defer p.Close()
+	want := random(t, 10)
+	require.NoError(t, k.Attend(nil, nil, []attention.Query{want}))
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for range 20 {
-				if err := k.Attend(p, ws, []attention.Query{random(t, 20)}); err != nil {
+			q := want
+			q.Out = make([]float32, len(q.Out))
+			q.LSE = nil
+			for range 5 {
+				if err := k.Attend(nil, ws, []attention.Query{q}); err != nil {
 					assert.ErrorIs(t, err, attention.ErrBusy)
+					continue
 				}
+				assert.Equal(t, want.Out, q.Out)
 			}
 		})
 	}
 	wg.Wait()
-	require.NoError(t, k.Attend(p, ws, []attention.Query{random(t, 20)}), "free again")
+	require.NoError(t, k.Attend(nil, ws, []attention.Query{want}), "free again")
 }

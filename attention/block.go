@@ -13,11 +13,13 @@ import (
 // All lanes see the first full keys; beyond them s.seen says which lane sees
 // which key.
 //
-// The three steps below are the whole of the arithmetic. They share only the
-// layout of s.scores, [lane][blockKeys], and can be replaced together. Each lane
-// is one chain of additions in the order of the keys, and each score one chain
-// in the order of the elements, so a lane's result does not depend on the
-// others or on how lanes and keys are grouped.
+// The steps dots, softmax and accumulate are the whole of the arithmetic. They
+// share the layout of s.scores, [lane][blockKeys], and nothing else, so faster
+// ones can replace them. Whatever they are, a lane's result must not depend on
+// other lanes, on how many there are, or on hidden keys: every score is summed
+// in one fixed order of the elements, weights and weighted values in one fixed
+// order of the keys, and a hidden key adds nothing or an exact zero. Of vec.Exp
+// this asks that an element's result does not depend on its place.
 func (p *panel) block(s *scratch, k, v []float32, full int) {
 	n := len(k) / len(p.q)
 	p.dots(s.scores[:], k)

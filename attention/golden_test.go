@@ -121,6 +121,9 @@ func TestGolden(t *testing.T) {
 
 // The reference that the other tests trust agrees with the golden results.
 func TestGoldenReference(t *testing.T) {
+	if testing.Short() {
+		t.Skip("dense attention in float64 is slow under the race detector")
+	}
 	q, k, v := readNPY[float32](t, "q.npy"), readNPY[float32](t, "k.npy"), readNPY[float32](t, "v.npy")
 	for _, c := range goldenCases(t) {
 		p := attentiontest.Dense{

@@ -15,8 +15,8 @@ import (
 //
 // out and otherOut hold [n][headDim] and lse and otherLSE [n], where n counts
 // rows and heads in the layout of [Query]. A side whose log-sum-exp is −Inf saw
-// no key: its output is ignored, whatever it holds. Merge panics if a length
-// does not fit.
+// no key: its output is ignored, whatever it holds. Swapping the two sides gives
+// the same bits. Merge panics if a length does not fit.
 func Merge(out, lse, otherOut, otherLSE []float32, headDim int) {
 	if headDim < 1 || len(lse) != len(otherLSE) || len(out) != len(lse)*headDim || len(otherOut) != len(out) {
 		panic(fmt.Sprintf("attention: Merge of outputs of %d and %d elements with log-sum-exps of %d and %d, headDim %d",
@@ -39,7 +39,7 @@ func Merge(out, lse, otherOut, otherLSE []float32, headDim int) {
 		lse[i] = float32(top + math.Log(sum))
 		wa, wb = wa/sum, wb/sum
 		for t, v := range y {
-			x[t] = float32(wa*float64(x[t]) + wb*float64(v))
+			x[t] = float32(float64(wa*float64(x[t])) + float64(wb*float64(v)))
 		}
 	}
 }
