@@ -3,7 +3,6 @@
 package graph
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"unicode/utf8"
@@ -251,5 +250,3 @@ func (b *Builder) reserve(edges uint64) error {
 	b.Grow(0, int(edges))
 	return nil
 }
-
-var errNoGraph = errors.New("graph: nil graph")

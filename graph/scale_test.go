@@ -85,13 +85,16 @@ func TestMillionSegments(t *testing.T) {
 	require.NoError(t, err)
 	layered := time.Since(start)
 
-	t.Logf("builder %d MiB, graph %d MiB, built in %v, levels in %v", collected>>20, held>>20, built, layered)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	t.Logf("builder %d MiB, graph %d MiB, heap from the system %d MiB; built in %v, levels in %v",
+		collected>>20, held>>20, m.HeapSys>>20, built, layered)
 	assert.Equal(t, nodes, g.Len())
 	assert.Equal(t, edges, g.NumEdges())
 	assert.Less(t, collected, uint64(limit))
 	assert.Less(t, held, uint64(limit))
-	assert.Less(t, built, 60*time.Second)
-	assert.Less(t, layered, 30*time.Second)
+	assert.Less(t, built, 2*time.Minute) // seconds on a quiet machine
+	assert.Less(t, layered, time.Minute)
 	for target := range g.Len() {
 		for _, s := range g.Sources(target) {
 			if levels[s] >= levels[target] {

@@ -3,6 +3,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -180,7 +181,7 @@ func Causal(segments []Segment) (*Graph, error) {
 // that the id is the decimal node id and that there is no content.
 func FromDirected(d gonum.Directed, segment func(gonum.Node) Segment, opts ...Option) (*Graph, error) {
 	if d == nil {
-		return nil, errNoGraph
+		return nil, errors.New("graph: nil graph")
 	}
 	if segment == nil {
 		segment = func(n gonum.Node) Segment { return Segment{ID: strconv.FormatInt(n.ID(), 10)} }
