@@ -5,6 +5,7 @@ package mask
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/bits"
 	"os"
 	"slices"
@@ -200,6 +201,10 @@ func TestOutsideTheMask(t *testing.T) {
 	assert.PanicsWithValue(t, "mask: block (0, 3) of 3×3", func() { m.Bitmap(nil, 0, 3) })
 }
 
+func TestKindString(t *testing.T) {
+	assert.Equal(t, "empty partial full Kind(9)", fmt.Sprint(Empty, Partial, Full, Kind(9)))
+}
+
 func TestAllStopsEarly(t *testing.T) {
 	m, err := New(layoutOf(t, []int{4, 4}, [2]int{1, 0}), 2)
 	require.NoError(t, err)
@@ -346,7 +351,10 @@ func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
 				best = min(best, time.Since(start))
 				require.NoError(t, err)
 			}
-			assert.Less(t, best, 500*time.Millisecond)
+			assert.Less(t, work, 4*(l.NumEdges()+l.Len()+len(m.Cols())))
+			if !testing.Short() { // a few milliseconds; wall time means little on a machine that is shared
+				assert.Less(t, best, time.Second)
+			}
 			if before > 0 {
 				assert.InDelta(t, 2, float64(work)/float64(before), 0.1)
 			}

@@ -202,6 +202,9 @@ func TestPresetErrors(t *testing.T) {
 		{"own neighbour", func() (*Layout, error) { return EgoBatch(1, two, []EgoGraph{{1, []int{0}}, {0, []int{1, 0}}}, 1) }, "posenc: ego graph 1: neighbour 0 is listed twice"},
 		{"left out", func() (*Layout, error) { return EgoBatch(1, two, []EgoGraph{{Center: 0}}, 1) }, "posenc: segment 1 belongs to no ego graph"},
 		{"too long", func() (*Layout, error) { return GraphKV(0, []int{MaxPosition/2 + 1}, 1) }, "posenc: the layout needs 2147483649 positions, the limit is 2147483646"},
+		{"too long for block", func() (*Layout, error) { return Block(1, []int{MaxPosition / 2, MaxPosition / 2}, 1) }, "posenc: the layout needs 2147483648 positions, the limit is 2147483646"},
+		{"too long for pcw", func() (*Layout, error) { return PCW(1, []int{MaxPosition}, 1) }, "posenc: the layout needs 2147483648 positions, the limit is 2147483646"},
+		{"too long for ego", func() (*Layout, error) { return Ego(1, []int{MaxPosition, 1}, 1, 1) }, "posenc: the layout needs 2147483649 positions, the limit is 2147483646"},
 		{"too many edges", func() (*Layout, error) { return Sequential(0, repeat(1, 20000), 1) }, "posenc: the layout of 20000 segments needs 200030001 edges, the limit is 134217728"},
 		{"too many edges in two rounds", func() (*Layout, error) { return GraphKV(0, repeat(1, 20000), 1) }, "posenc: the layout of 20000 segments needs 400040001 edges, the limit is 134217728"},
 	} {

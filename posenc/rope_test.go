@@ -197,6 +197,16 @@ func TestFrequencies(t *testing.T) {
 	assert.Equal(t, 1.0, YaRNMagnitude(0.5, 1, 0))
 }
 
+// With an original context of less than a turn the ramp has no width: only the first frequency is kept.
+func TestYaRNWithoutARamp(t *testing.T) {
+	got := mustRoPE(t, Config{HeadDim: 64, Base: 10000, Scaling: Scaling{Kind: YaRNScaling, Factor: 2, OriginalContext: 6}}).Frequencies()
+	plain := mustRoPE(t, Config{HeadDim: 64, Base: 10000}).Frequencies()
+	assert.Equal(t, plain[0], got[0])
+	for i := 1; i < len(got); i++ {
+		assert.InEpsilon(t, plain[i]/2, got[i], 1e-15)
+	}
+}
+
 // A Llama 3.1 file in GGUF form carries llama3's ramp as factors; both must give the same rotation.
 func TestLlama3AsFactors(t *testing.T) {
 	c := configs["llama3"]
