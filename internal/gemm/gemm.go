@@ -95,8 +95,7 @@ func Mul(p *pool.Pool, ws *Workspace, c []float32, ldc int, a []float32, lda, ro
 	if n := workers * kern.rows * Panel; w.n%Panel != 0 && len(ws.edge) < n {
 		ws.edge = aligned(n)
 	}
-	part := max(partFloats/w.k, kern.rows)
-	parts := (rows + part - 1) / part
+	parts := ceil(rows, max(partFloats/w.k, kern.rows))
 	for i := range parts {
 		from, to := i*rows/parts, (i+1)*rows/parts
 		ws.call = call{c: c[from*ldc:], ldc: ldc, a: a[from*lda:], lda: lda, w: w, kern: kern, edge: ws.edge, rows: to - from}
@@ -108,7 +107,7 @@ func Mul(p *pool.Pool, ws *Workspace, c []float32, ldc int, a []float32, lda, ro
 // part runs one part of a product: packs its rows, then computes its blocks.
 func (ws *Workspace) part(p *pool.Pool, workers int) {
 	m := &ws.call
-	m.tiles = (m.rows + m.kern.rows - 1) / m.kern.rows
+	m.tiles = ceil(m.rows, m.kern.rows)
 	serial := workers == 1 || m.rows*m.w.n*m.w.k < alone
 	if m.rows == 1 {
 		m.packed = m.a // a tile of one row is the row itself
@@ -120,7 +119,7 @@ func (ws *Workspace) part(p *pool.Pool, workers int) {
 		run(p, serial, m.tiles, ws.packFn)
 	}
 	m.cut(workers)
-	run(p, serial, (m.tiles+m.perBlock-1)/m.perBlock*m.groups, ws.blockFn)
+	run(p, serial, ceil(m.tiles, m.perBlock)*m.groups, ws.blockFn)
 }
 
 func run(p *pool.Pool, serial bool, n int, body func(worker, i int)) {
@@ -135,16 +134,19 @@ func run(p *pool.Pool, serial bool, n int, body func(worker, i int)) {
 
 // cut decides the tasks: blocks of tiles whose packed rows fit blockFloats, times groups of panels, enough of them for the workers.
 func (m *call) cut(workers int) {
-	height := (m.rows + m.tiles - 1) / m.tiles
-	blocks := (m.tiles + max(blockFloats/(height*m.w.k), 1) - 1) / max(blockFloats/(height*m.w.k), 1)
-	m.perBlock = (m.tiles + blocks - 1) / blocks
-	blocks = (m.tiles + m.perBlock - 1) / m.perBlock
-	panels := (m.w.n + Panel - 1) / Panel
-	wide := m.kern.panels[height]
-	groups := min((workers*tasksPerWorker+blocks-1)/blocks, (panels+wide-1)/wide)
-	m.perGroup = ((panels+groups-1)/groups + wide - 1) / wide * wide
-	m.groups = (panels + m.perGroup - 1) / m.perGroup
+	fit := max(blockFloats/(m.height()*m.w.k), 1)
+	m.perBlock = ceil(m.tiles, ceil(m.tiles, fit))
+	blocks := ceil(m.tiles, m.perBlock)
+	panels, wide := ceil(m.w.n, Panel), m.kern.panels[m.height()]
+	groups := min(ceil(workers*tasksPerWorker, blocks), ceil(panels, wide))
+	m.perGroup = ceil(ceil(panels, groups), wide) * wide
+	m.groups = ceil(panels, m.perGroup)
 }
+
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// height returns the height of the tallest tile; the others are at most one row lower.
+func (m *call) height() int { return ceil(m.rows, m.tiles) }
 
 // tile returns the rows of tile t.
 func (m *call) tile(t int) (from, to int) { return t * m.rows / m.tiles, (t + 1) * m.rows / m.tiles }
@@ -160,36 +162,34 @@ func (m *call) pack(_, t int) {
 	}
 }
 
-// block computes one task: a block of tiles times a group of panels. A few panels stay in cache while the tiles of the block pass.
+// block computes one task: a block of tiles times a group of panels. The widest kernel's panels stay in cache while the tiles of the block
+// pass by.
 func (m *call) block(worker, task int) {
 	b, g := task/m.groups, task%m.groups
-	firstTile, lastTile := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
-	full := m.w.n / Panel // panels that are full
-	end := min((g+1)*m.perGroup, (m.w.n+Panel-1)/Panel)
+	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
+	full := m.w.n / Panel // panels that are full; one more follows if Panel does not divide N
+	begin, end := g*m.perGroup, min((g+1)*m.perGroup, ceil(m.w.n, Panel))
 	k := m.w.k
-	for p := g * m.perGroup; p < end; {
-		h := (m.rows + m.tiles - 1) / m.tiles
-		wide := min(m.kern.panels[h], end-p)
-		if p < full {
-			wide = min(wide, full-p)
+	for p := begin; p < min(end, full); {
+		wide := m.kern.panels[m.height()] // a power of two; tiles one row lower have a kernel of this width too
+		for p+wide > min(end, full) {
+			wide /= 2
 		}
-		for wide&(wide-1) != 0 { // kernels exist for powers of two
-			wide &= wide - 1
-		}
-		for t := firstTile; t < lastTile; t++ {
+		for t := first; t < last; t++ {
 			from, to := m.tile(t)
-			a := m.packed[from*k : to*k]
-			panels := m.w.panels[p*Panel*k : (p+wide)*Panel*k]
-			if p < full {
-				m.kern.run(m.c[from*m.ldc+p*Panel:], m.ldc, a, panels, to-from, wide)
-				continue
-			}
-			e := m.edge[worker*m.kern.rows*Panel:][:(to-from)*Panel]
-			m.kern.run(e, Panel, a, panels, to-from, 1)
-			for i := range to - from {
-				copy(m.c[(from+i)*m.ldc+p*Panel:][:m.w.n-p*Panel], e[i*Panel:])
-			}
+			m.kern.run(m.c[from*m.ldc+p*Panel:], m.ldc, m.packed[from*k:to*k], m.w.panels[p*Panel*k:(p+wide)*Panel*k], to-from, wide)
 		}
 		p += wide
+	}
+	if end <= full {
+		return
+	}
+	edge := m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel]
+	for t := first; t < last; t++ {
+		from, to := m.tile(t)
+		m.kern.run(edge, Panel, m.packed[from*k:to*k], m.w.panels[full*Panel*k:], to-from, 1)
+		for i := from; i < to; i++ {
+			copy(m.c[i*m.ldc+full*Panel:][:m.w.n-full*Panel], edge[(i-from)*Panel:])
+		}
 	}
 }

@@ -5,7 +5,7 @@ package gemm
 // kernels is the set of micro-kernels of one tier.
 type kernels struct {
 	rows   int   // height of the tallest tile
-	panels []int // [rows+1] for each height, how many panels the widest kernel takes: a power of two
+	panels []int // [rows+1] for each height, how many panels the widest kernel takes: a power of two that never grows with the height
 	// run computes a tile of h rows and wide panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], with a packed [k][h].
 	run func(c []float32, ldc int, a, b []float32, h, wide int)
 	// pack interleaves h rows of k values: dst[p·h+i] = src[i·lda+p].

@@ -2,11 +2,15 @@
 
 // Command _generate writes the micro-kernels of package gemm and, with -peak, the loops of package fmapeak. It is a module of its own so
 // that the library does not depend on the generator.
+//
+// Labels are words: one named g would be taken for the goroutine register, and jumping to it crashes. Kernels that write YMM or ZMM
+// registers end with VZEROUPPER, without which SSE code that follows runs slowly.
 package main
 
 import (
 	"flag"
 	"fmt"
+	"math/bits"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -24,7 +28,7 @@ type isa struct {
 	lanes  int   // float32 per register
 	rows   int   // tallest tile
 	panels []int // [rows+1] widest tile for each height, in panels
-	unroll int   // steps of k per turn of the loop
+	unroll int   // steps of k per turn of the loop, a power of two
 	reg    func() VecVirtual
 	zero   func(r VecVirtual)
 }
@@ -201,7 +205,7 @@ func tile(t isa, h, w int) {
 
 	turns := GP64()
 	MOVQ(k, turns)
-	SHRQ(Imm(uint64(map[int]int{2: 1, 4: 2}[t.unroll])), turns)
+	SHRQ(Imm(uint64(bits.TrailingZeros(uint(t.unroll)))), turns)
 	JZ(LabelRef("rest"))
 	Label("turn")
 	for u := range t.unroll {
