@@ -89,7 +89,7 @@ func TestCorrupt(t *testing.T) {
 		{"shape overflow", `overflows`, 33, header(1, 0).tensor("t", f32, 0, 1<<32, 1<<32).data(4)},
 		{"shape overflow to 0", `overflows`, 33, header(1, 0).tensor("t", f32, 0, 1<<32, 1<<31, 2).data(4)},
 		{"dimension overflow", `overflows`, 33, header(1, 0).tensor("t", f32, 0, 1<<63).data(4)},
-		{"size overflow", `of F32 overflows`, 33, header(1, 0).tensor("t", f32, 0, 1<<61).data(4)},
+		{"size overflow", `overflows`, 33, header(1, 0).tensor("t", f32, 0, 1<<61).data(4)},
 		{"block", `tensor "t": row length 48 is not a multiple of 32, the block of Q8_0`, 33, header(1, 0).tensor("t", gguf.Q8_0, 0, 48, 2).data(102)},
 		{"scalar of blocks", `row length 1 is not a multiple of 256`, 33, header(1, 0).tensor("t", gguf.Q6_K, 0).data(210)},
 		{"misaligned", `tensor "t": offset 4 is not a multiple of the alignment 32`, 49, header(1, 0).tensor("t", f32, 4, 1).data(64)},

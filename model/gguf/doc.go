@@ -3,11 +3,10 @@
 // Package gguf reads and writes GGUF model files, versions 2 and 3,
 // little-endian.
 //
-// A file is memory-mapped (read into memory where the system cannot map it,
-// Windows included), so opening a model costs the time to walk its
-// header and nothing per weight. A [Tensor] is a view of the mapping;
-// [Tensor.Row] expands one row of it to float32, and [Dequantize] does the
-// same for loose blocks.
+// A file is memory-mapped (or read into memory where this package cannot map,
+// as on Windows), so opening a model costs the time to walk its header and
+// nothing per weight. A [Tensor] is a view of the mapping; [Tensor.Row] expands
+// one row of it to float32, and [Dequantize] does the same for loose blocks.
 //
 // # Trust
 //
