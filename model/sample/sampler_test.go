@@ -211,7 +211,7 @@ func TestDistribution(t *testing.T) {
 	})
 }
 
-// TestDraws holds 200,000 draws against the distribution with a chi-square test.
+// TestDraws holds 20,000 draws against the distribution with a chi-square test.
 func TestDraws(t *testing.T) {
 	logits := []float32{2, 1.5, -inf, 0.3, 1.5, -1, 0, 2.2, -4, 0.9}
 	for _, p := range []Params{
@@ -222,11 +222,13 @@ func TestDraws(t *testing.T) {
 		{Temperature: 2, TopK: 7, TopP: 0.95, MinP: 0.02, Seed: 5},
 	} {
 		s := mustNew(t, p)
-		const draws = 200_000
+		const draws = 20_000
 		count := map[int32]float64{}
 		for range draws {
 			id, err := s.Sample(logits)
-			require.NoError(t, err)
+			if err != nil {
+				t.Fatal(err)
+			}
 			count[id]++
 		}
 		want := reference(p, logits)

@@ -10,6 +10,17 @@ package tokenizer
 // vocabulary has no token are left out. Encode allocates nothing if dst has room, once the workspaces have grown to the longest word.
 func (t *Tokenizer) Encode(dst []int32, text string, special bool) []int32 {
 	w := t.work.Get().(*workspace)
+	dst = t.encode(dst, w, text, special)
+	if cap(w.ids) <= maxKept {
+		t.work.Put(w)
+	}
+	return dst
+}
+
+// maxKept is the number of symbols up to which a workspace, at 28 bytes a symbol or so, is kept for the next call.
+const maxKept = 1 << 16
+
+func (t *Tokenizer) encode(dst []int32, w *workspace, text string, special bool) []int32 {
 	for len(text) > 0 {
 		plain, rest, id := text, "", NoToken
 		if special {
@@ -22,14 +33,8 @@ func (t *Tokenizer) Encode(dst []int32, text string, special bool) []int32 {
 		}
 		text = rest
 	}
-	if cap(w.ids) <= maxKept {
-		t.work.Put(w)
-	}
 	return dst
 }
-
-// maxKept is the number of symbols up to which a workspace, at 28 bytes a symbol or so, is kept for the next call.
-const maxKept = 1 << 16
 
 func (t *Tokenizer) encodePlain(dst []int32, w *workspace, s string) []int32 {
 	for i := 0; i < len(s); {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -134,19 +133,16 @@ func TestAppends(t *testing.T) {
 	}
 }
 
-// TestLongRuns: pieces of a megabyte. Quadratic merging would take hours.
+// TestLongRuns: pieces of a megabyte. Quadratic merging would take hours, and run into the limit of go test.
 func TestLongRuns(t *testing.T) {
-	size := 1 << 20
+	size, units := 1<<20, []string{"a", " ", "=", "the", "é", "\n", "中", "<", "'s"}
 	if testing.Short() {
-		size = 1 << 18
+		size, units = 1<<15, units[:3]
 	}
 	tok := smol(t, "")
-	for _, unit := range []string{"a", " ", "=", "the", "é", "\n", "中", "<", "'s"} {
+	for _, unit := range units {
 		s := strings.Repeat(unit, size/len(unit))
-		start := time.Now()
-		ids := tok.Encode(nil, s, true)
-		assert.Less(t, time.Since(start), 20*time.Second, "%q", unit)
-		assert.Equal(t, s, tok.Decode(ids), "%q", unit)
+		assert.Equal(t, s, tok.Decode(tok.Encode(nil, s, true)), "%q", unit)
 	}
 }
 
@@ -154,11 +150,12 @@ func TestNoAllocation(t *testing.T) {
 	tok := smol(t, "")
 	text := strings.Repeat("Graph-KV lets a target attend to its sources; unquestionably antidisestablishmentarian prose, 12345.\n", 20) +
 		strings.Repeat("x9#", 200) + strings.Repeat("zq", 500) + "<|im_end|>"
-	dst := tok.Encode(nil, text, true)[:0]
-	n := testing.AllocsPerRun(20, func() { dst = tok.Encode(dst[:0], text, true) })
-	assert.Less(t, n, 1.0) // a garbage collection may empty the pool once
+	// One workspace: a pool drops them now and then, at every garbage collection and, on purpose, under the race detector.
+	w := &workspace{}
+	dst := tok.encode(nil, w, text, true)
+	assert.Zero(t, testing.AllocsPerRun(5, func() { dst = tok.encode(dst[:0], w, text, true) }))
 	b := make([]byte, 0, 2*len(text))
-	assert.Zero(t, testing.AllocsPerRun(20, func() {
+	assert.Zero(t, testing.AllocsPerRun(5, func() {
 		b = b[:0]
 		for _, id := range dst {
 			b = tok.AppendToken(b, id)

@@ -57,9 +57,12 @@ var smolLM2 = sync.OnceValues(func() (Config, error) {
 	return c, nil
 })
 
-// smol returns a tokenizer with SmolLM2's vocabulary and the given pre-tokenizer; "" for its own.
+// smol returns a tokenizer with SmolLM2's vocabulary and the given pre-tokenizer; "" for its own. It is made once.
 func smol(t testing.TB, pre string) *Tokenizer {
 	t.Helper()
+	if tok, ok := made.Load(pre); ok {
+		return tok.(*Tokenizer)
+	}
 	c, err := smolLM2()
 	require.NoError(t, err)
 	if pre != "" {
@@ -67,8 +70,11 @@ func smol(t testing.TB, pre string) *Tokenizer {
 	}
 	tok, err := New(c)
 	require.NoError(t, err)
+	made.Store(pre, tok)
 	return tok
 }
+
+var made sync.Map // pre-tokenizer → *Tokenizer
 
 // TestLlamaCpp compares with llama.cpp on SmolLM2's own tokenizer.
 func TestLlamaCpp(t *testing.T) {

@@ -34,7 +34,15 @@ func (p *splitter) wide(s string, i int) (class, int) {
 // run returns the end of the run of code points of class c from s[i] on.
 func (p *splitter) run(s string, i int, c class) int {
 	for i < len(s) {
-		d, n := p.at(s, i)
+		b := s[i]
+		if b < utf8.RuneSelf {
+			if asciiClasses[b] != c {
+				break
+			}
+			i++
+			continue
+		}
+		d, n := p.wide(s, i)
 		if d != c {
 			break
 		}

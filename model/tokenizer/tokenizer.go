@@ -212,14 +212,16 @@ func (t *Tokenizer) loadMerges(c Config) error {
 		return corrupt("%d merges, limit %d", len(c.Merges), uint32(noRank-1))
 	}
 	t.merges = newMergeTable(len(c.Merges))
+	var joined []byte
 	for rank, m := range c.Merges {
 		left, right, ok := strings.Cut(m, " ")
 		if !ok || left == "" || right == "" || strings.Contains(right, " ") {
 			return corrupt("merge %d %q is not two tokens with a space between", rank, m)
 		}
+		joined = append(append(joined[:0], left...), right...)
 		var ids [3]int32
-		for i, tok := range [3]string{left, right, left + right} {
-			id, ok := t.index[tok]
+		for i, tok := range [3][]byte{joined[:len(left)], joined[len(left):], joined} {
+			id, ok := t.index[string(tok)]
 			switch {
 			case !ok && i < 2:
 				return corrupt("merge %d %q: unknown token %q", rank, m, tok)
