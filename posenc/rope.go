@@ -136,7 +136,8 @@ func (r *RoPE) check(x []float32, heads int) {
 	}
 }
 
-// turn rotates every head in x by sign·pos (sign is 1 or −1) and multiplies the rotated dimensions by mag.
+// turn rotates every head in x by sign·pos (sign is 1 or −1) and multiplies the rotated dimensions by mag. The conversions
+// keep the compiler from fusing products and sums, so that the table and turnFar agree to the bit on every architecture.
 func (r *RoPE) turn(x []float32, pos int, sign, mag float32) {
 	if pos == 0 && mag == 1 {
 		return
@@ -159,7 +160,7 @@ func (r *RoPE) turn(x []float32, pos int, sign, mag float32) {
 			for i, co := range cos {
 				co, si := co*mag, sin[i]*sign
 				a, b := v[2*i], v[2*i+1]
-				v[2*i], v[2*i+1] = a*co-b*si, a*si+b*co
+				v[2*i], v[2*i+1] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
 			}
 			continue
 		}
@@ -167,7 +168,7 @@ func (r *RoPE) turn(x []float32, pos int, sign, mag float32) {
 		for i, co := range cos {
 			co, si := co*mag, sin[i]*sign
 			a, b := lo[i], hi[i]
-			lo[i], hi[i] = a*co-b*si, a*si+b*co
+			lo[i], hi[i] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
 		}
 	}
 }
@@ -183,7 +184,7 @@ func (r *RoPE) turnFar(x []float32, pos float64, sign, mag float32) {
 		}
 		for h := 0; h < len(x); h += r.headDim {
 			a, b := x[h+p], x[h+q]
-			x[h+p], x[h+q] = a*co-b*si, a*si+b*co
+			x[h+p], x[h+q] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
 		}
 	}
 }
