@@ -6,8 +6,8 @@ package tokenizer
 // the leftmost first and the longest of those that start together; otherwise they are text like any other and no control token is ever
 // appended, which is what text from outside needs. No token is added in front or behind.
 //
-// Text need not be valid UTF-8: see the package's tests for the rule, which is that a stray byte counts as a symbol. Bytes for which the
-// vocabulary has no token are left out. Encode allocates nothing if dst has room, once the workspaces have grown to the longest word.
+// Text need not be valid UTF-8: a byte that is not part of a character counts as a symbol, as U+FFFD does, and is encoded as it is. Bytes
+// for which the vocabulary has no token are left out. Encode allocates nothing if dst has room, once the workspaces have grown to the longest word.
 func (t *Tokenizer) Encode(dst []int32, text string, special bool) []int32 {
 	w := t.work.Get().(*workspace)
 	dst = t.encode(dst, w, text, special)
