@@ -214,10 +214,15 @@ func TestFingerprint(t *testing.T) {
 				x.Name += "2"
 			}
 		}))
-		differs(name+" reshaped", rewrite(false, nil, func(x *gguf.Tensor) {
+		differs(name+" with a dimension more", rewrite(false, nil, func(x *gguf.Tensor) {
 			if x.Name == name {
 				x.Shape = append(append([]int(nil), x.Shape...), 1)
 			}
 		}))
 	}
+	differs("transposed shape", rewrite(false, nil, func(x *gguf.Tensor) {
+		if x.Name == "token_embd.weight" {
+			x.Shape = []int{x.Shape[1], x.Shape[0]}
+		}
+	}))
 }
