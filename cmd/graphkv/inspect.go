@@ -69,8 +69,8 @@ func inspect(w io.Writer, path string, f *gguf.File, tensors bool) error {
 	if c, err := model.ReadConfig(f); err != nil {
 		fmt.Fprintf(t, "runs\tno: %v\n", err)
 	} else {
-		fmt.Fprintf(t, "runs\tyes: %d million weights, %d layers, %d query and %d KV heads of %d\n",
-			c.Parameters()/1e6, c.Layers, c.Heads, c.KVHeads, c.HeadDim)
+		fmt.Fprintf(t, "runs\tyes: %.1f million weights, %d layers, %d query and %d KV heads of %d\n",
+			float64(c.Parameters())/1e6, c.Layers, c.Heads, c.KVHeads, c.HeadDim)
 	}
 	return t.Flush()
 }
@@ -78,8 +78,7 @@ func inspect(w io.Writer, path string, f *gguf.File, tensors bool) error {
 // shorten keeps a value on one line of a terminal.
 func shorten(s string) string {
 	const width = 100
-	r := []rune(fmt.Sprintf("%.500q", s))
-	r = r[1 : len(r)-1]
+	r := []rune(s)
 	if len(r) > width {
 		return string(r[:width]) + "…"
 	}
