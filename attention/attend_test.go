@@ -140,6 +140,32 @@ func random(t testing.TB, rows int) attention.Query {
 	return q
 }
 
+// Packed queries are kept from part to part where shift and scale stay: no part
+// may see those of another. Alone, in a call of its own, each part has its own.
+func TestEveryPartHasItsShiftAndScale(t *testing.T) {
+	k := newKernel(t, layer(t))
+	for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 3, 1, 2}} {
+		for _, scales := range [][4]float32{{}, {1, 0, 1, 0}, {2, 2, 0, 0}, {0, 0.5, 2, 2}} {
+			all, one := random(t, 7), random(t, 7)
+			out, lse := make([]float32, len(all.Out)), slices.Repeat([]float32{-inf}, len(all.LSE))
+			all.Parts = nil
+			for _, n := range order {
+				p := random(t, 7).Parts[n]
+				p.Scale = scales[n]
+				if scales[n] != 0 {
+					p.Shift = 5
+				}
+				all.Parts, one.Parts = append(all.Parts, p), []attention.Part{p}
+				require.NoError(t, k.Attend(nil, nil, []attention.Query{one}))
+				attention.Merge(out, lse, one.Out, one.LSE, 16)
+			}
+			require.NoError(t, k.Attend(nil, nil, []attention.Query{all}))
+			require.LessOrEqual(t, worst(all.Out, out), 3e-6, "order %v, scales %v", order, scales)
+			require.LessOrEqual(t, worst(all.LSE, lse), 3e-6, "order %v, scales %v", order, scales)
+		}
+	}
+}
+
 func TestAttendDoesNotAllocate(t *testing.T) {
 	k := newKernel(t, layer(t))
 	for _, workers := range []int{1, 2} {
