@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -217,34 +216,6 @@ func TestAllStopsEarly(t *testing.T) {
 	assert.Equal(t, 2, seen)
 }
 
-func TestNewErrors(t *testing.T) {
-	l := layoutOf(t, []int{3, 2})
-	for want, build := range map[string]func() (*Mask, error){
-		"mask: no layout":                         func() (*Mask, error) { return New(nil, 1) },
-		"mask: block size 0, want 1 to 32768":     func() (*Mask, error) { return New(l, 0) },
-		"mask: block size -64, want 1 to 32768":   func() (*Mask, error) { return New(l, -64) },
-		"mask: block size 32769, want 1 to 32768": func() (*Mask, error) { return New(l, MaxBlockSize+1) },
-		"mask: 2147483648 tokens, the limit is 2147483647": func() (*Mask, error) {
-			return New(layoutOf(t, []int{1 << 30, 1 << 30}), 1<<15)
-		},
-		"mask: blocks of 2 tokens make more than 5 blocks, use larger ones": func() (*Mask, error) {
-			m, _, err := build(layoutOf(t, []int{3, 3}, [2]int{1, 0}), 2, 5) // has 6, though only 21/4 pairs
-			return m, err
-		},
-		"mask: blocks of 1 tokens make more than 268435456 blocks, use larger ones": func() (*Mask, error) {
-			return New(layoutOf(t, []int{1 << 20}), 1)
-		},
-	} {
-		m, err := build()
-		assert.EqualError(t, err, want)
-		assert.Nil(t, m)
-	}
-	m, err := New(l, 2)
-	require.NoError(t, err)
-	_, err = m.Dense(4)
-	assert.EqualError(t, err, "mask: 5 tokens are too many for a dense mask, the limit is 4")
-}
-
 // The structures for which the attention kernel has reference results, with their independently counted pairs.
 func TestPairsOfTheAttentionReference(t *testing.T) {
 	raw, err := os.ReadFile("testdata/attention.json")
@@ -310,106 +281,6 @@ func TestPairsOfTheAttentionReference(t *testing.T) {
 	}
 }
 
-// citations is a layout of n segments of about the given length, each of which sees up to four earlier ones.
-func citations(t testing.TB, n, length int, ragged bool) *posenc.Layout {
-	b := posenc.NewLayoutBuilder()
-	for i := range n {
-		var sees []posenc.Seen
-		for k := 1; k <= min(4, i); k++ {
-			s := posenc.Seen{Node: int32(i - k - (i*k*k*7919)%(i-k+1))}
-			if !slices.Contains(sees, s) {
-				sees = append(sees, s)
-			}
-		}
-		size := length
-		if ragged {
-			size += i*i%length - length/2
-		}
-		node := posenc.Node{Segment: i, Len: size}
-		if i == n-1 {
-			node.Kind, node.Segment = posenc.QueryNode, -1
-		}
-		_, err := b.Add(node, sees...)
-		require.NoError(t, err)
-	}
-	l, err := b.Layout()
-	require.NoError(t, err)
-	return l
-}
-
-func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
-	for _, ragged := range []bool{false, true} {
-		before := 0
-		for _, n := range []int{2500, 5000, 10000} {
-			l := citations(t, n, 128, ragged)
-			var m *Mask
-			work, best := 0, time.Hour
-			for range 5 { // the best of several: other work on the machine only slows down
-				start := time.Now()
-				var err error
-				m, work, err = build(l, 128, MaxBlocks)
-				best = min(best, time.Since(start))
-				require.NoError(t, err)
-			}
-			assert.Less(t, work, 4*(l.NumEdges()+l.Len()+len(m.Cols())))
-			if !testing.Short() { // a few milliseconds; wall time means little on a machine that is shared
-				assert.Less(t, best, time.Second)
-			}
-			if before > 0 {
-				assert.InDelta(t, 2, float64(work)/float64(before), 0.1)
-			}
-			before = work
-			t.Logf("%d segments, ragged %v: %d steps, %v; %v", n, ragged, work, best, m)
-		}
-	}
-}
-
-// The number of steps stays within a small multiple of edges, nodes and blocks when few blocks hold many edges: no pair of
-// a row and a source, or of a node and a column, is visited more than once.
-func TestCostOfExtremeShapes(t *testing.T) {
-	tinyReaders := []int{100000} // of one long source
-	var sees [][2]int
-	for i := range 1000 {
-		tinyReaders = append(tinyReaders, 1)
-		sees = append(sees, [2]int{i + 1, 0})
-	}
-	tinySources := make([]int, 1000) // of one long reader
-	for i := range tinySources {
-		tinySources[i] = 1
-	}
-	tinySources = append(tinySources, 100000)
-	var reads [][2]int
-	for i := range 1000 {
-		reads = append(reads, [2]int{1000, i})
-	}
-	for name, l := range map[string]*posenc.Layout{
-		"tiny readers": layoutOf(t, tinyReaders, sees...),
-		"tiny sources": layoutOf(t, tinySources, reads...),
-	} {
-		for _, size := range []int{64, 1000, 32768} {
-			m, work, err := build(l, size, MaxBlocks)
-			require.NoError(t, err)
-			budget := 6*l.NumEdges() + 4*l.Len() + 4*len(m.Cols())
-			assert.Less(t, work, budget, "%s, blocks of %d: %v", name, size, m)
-		}
-	}
-}
-
-func TestMillionsOfTokens(t *testing.T) {
-	const n = 1 << 21
-	l := layoutOf(t, []int{n, n, n}, [2]int{1, 0}, [2]int{2, 0}, [2]int{2, 1})
-	m, err := New(l, 1<<13)
-	require.NoError(t, err)
-	checkInvariants(t, m)
-	const tokens = int64(3 * n)
-	assert.Equal(t, tokens*(tokens+1)/2, m.NNZ()) // one causal text, in pieces
-	assert.Equal(t, 3<<8, m.Side())
-	assert.Equal(t, 3<<8, m.NumPartial())
-	assert.Equal(t, (3<<8)*(3<<8-1)/2, m.NumFull())
-	assert.True(t, m.Allowed(3*n-1, 0))
-	assert.False(t, m.Allowed(n, n+1))
-}
-
 func TestReadingDoesNotAllocate(t *testing.T) {
 	m, err := New(citations(t, 200, 100, true), 64)
 	require.NoError(t, err)
@@ -424,14 +295,4 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 		}
 	}))
 	assert.NotZero(t, ok)
-}
-
-func BenchmarkNew(b *testing.B) {
-	l := citations(b, 10000, 128, true)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := New(l, 128); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
