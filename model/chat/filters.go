@@ -192,8 +192,6 @@ func methodSets() exec.Methods {
 		"lstrip": stripMethod(true, false),
 		"rstrip": stripMethod(false, true),
 		"split":  splitMethod,
-
-		"replace": replaceMethod,
 	}
 	pick(str, builtins.Methods.Str, allowedStr)
 	dict := map[string]exec.Method[map[string]any]{}
@@ -225,21 +223,6 @@ func stripMethod(left, right bool) exec.Method[string] {
 		}
 		return strip(self, args.First(), left, right), nil
 	}
-}
-
-// maxReplaced bounds what replace may make of a text, in bytes. Methods have no
-// access to the budget.
-const maxReplaced = 4 << 20
-
-func replaceMethod(self string, _ *exec.Value, args *exec.VarArgs) (any, error) {
-	if len(args.Args) != 2 || len(args.KwArgs) > 0 || !args.Args[0].IsString() || !args.Args[1].IsString() {
-		return nil, fmt.Errorf("replace takes two texts")
-	}
-	from, to := args.Args[0].String(), args.Args[1].String()
-	if n := len(self) + strings.Count(self, from)*(len(to)-len(from)); n > len(self) && n > maxReplaced {
-		return nil, fmt.Errorf("replace would make a text of %d bytes, limit %d", n, maxReplaced)
-	}
-	return strings.ReplaceAll(self, from, to), nil
 }
 
 func splitMethod(self string, _ *exec.Value, args *exec.VarArgs) (any, error) {
