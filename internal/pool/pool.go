@@ -23,7 +23,7 @@ type Pool struct {
 	workers int
 	shared  bool // the pool of Default: Close has no effect
 
-	open atomic.Int32 // len(loops), for workers that look for work before they sleep
+	begun atomic.Uint32 // counts the calls of For: workers watch it for a while before they sleep
 
 	mu     sync.Mutex
 	wake   sync.Cond // idle workers sleep here
@@ -125,7 +125,7 @@ func (p *Pool) begin(n int, body func(worker, i int)) *loop {
 	l.n, l.body = int64(n), body
 	l.next.Store(0)
 	p.loops = append(p.loops, l)
-	p.open.Add(1)
+	p.begun.Add(1)
 	for range min(p.idle, n-1) {
 		p.wake.Signal()
 	}
@@ -139,7 +139,6 @@ func (p *Pool) end(l *loop) {
 	for i, o := range p.loops {
 		if o == l {
 			p.loops = append(p.loops[:i], p.loops[i+1:]...)
-			p.open.Add(-1)
 			break
 		}
 	}
@@ -203,12 +202,9 @@ func (p *Pool) work(w int) {
 
 // join waits for a loop with iterations to hand out and enters it. It returns nil when the pool is closed.
 func (p *Pool) join() *loop {
-	for i := 0; i < spins && p.open.Load() == 0; i++ {
-		pause(i)
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
+	for looked := false; ; {
 		if p.closed {
 			return nil
 		}
@@ -218,6 +214,16 @@ func (p *Pool) join() *loop {
 				l.inside.Add(1)
 				return l
 			}
+		}
+		if !looked {
+			looked = true
+			seen := p.begun.Load()
+			p.mu.Unlock()
+			for i := 0; i < spins && p.begun.Load() == seen; i++ {
+				pause(i)
+			}
+			p.mu.Lock()
+			continue
 		}
 		p.idle++
 		p.wake.Wait()
@@ -241,10 +247,11 @@ func (p *Pool) leave(l *loop, failed bool, v any) {
 	}
 }
 
-// spins bounds how long a goroutine looks before it sleeps: some microseconds, about what waking a sleeping thread costs.
-const spins = 64
+// spins bounds how long a goroutine looks before it sleeps: some tens of microseconds, a few times what waking a sleeping thread costs.
+// The loops of a decode step follow each other within that time, and its products of one row are over sooner than a sleeper is up.
+const spins = 4096
 
-// pause passes a moment between two looks and lets other goroutines run.
+// pause passes a moment between two looks and now and then lets other goroutines run.
 func pause(i int) {
 	if i%8 == 7 {
 		runtime.Gosched()
