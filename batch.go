@@ -45,7 +45,7 @@ func (b *batcher) add(ctx context.Context, r model.Run, n *node) error {
 
 // flush runs the batch and hands the nodes that are complete to the cache.
 func (b *batcher) flush(ctx context.Context) error {
-	if err := b.e.model.Forward(ctx, b.ws, b.runs); err != nil {
+	if err := b.e.scheduler.forward(ctx, b.job, b.runs, false); err != nil {
 		return err
 	}
 	for _, n := range b.done {

@@ -18,7 +18,7 @@ type session struct {
 	plan  *Plan
 	nodes []node
 	query []source // what the query attends to, in canonical order
-	ws    *model.Workspace
+	job   *job
 	// foreign lists the nodes that others encode, shallowest first. The session
 	// waits for one only when none of its own flights can run, hence always for a
 	// node shallower than every unfinished flight it owns, which rules out that
@@ -51,7 +51,7 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), ws: e.workspaces.Get().(*model.Workspace)}
+	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
 	seen := make(map[kvcache.Key]int32, last)
 	for i := range s.nodes {
 		n := &s.nodes[i]
@@ -132,8 +132,6 @@ func (s *session) release() {
 			n.handle = nil
 		}
 	}
-	s.e.workspaces.Put(s.ws)
-	s.ws = nil
 }
 
 func (s *session) usage() Usage {

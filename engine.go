@@ -26,8 +26,7 @@ type Engine struct {
 	scope     *kvcache.Scope
 	pool      *pool.Pool
 	ownPool   bool
-
-	workspaces sync.Pool // of *model.Workspace
+	scheduler *scheduler
 
 	mu      sync.RWMutex // held for reading by requests, for writing by Close
 	running sync.WaitGroup
@@ -72,7 +71,7 @@ func (e *Engine) load() (err error) {
 		RoPE:      e.model.RoPE().Fingerprint(),
 		Namespace: e.settings.namespace,
 	})
-	e.workspaces.New = func() any { return new(model.Workspace) }
+	e.scheduler = newScheduler(e.model, e.settings.batchTokens)
 	return nil
 }
 
@@ -91,6 +90,9 @@ func (e *Engine) Close() error {
 }
 
 func (e *Engine) release() error {
+	if e.scheduler != nil {
+		e.scheduler.close()
+	}
 	if e.ownPool {
 		e.pool.Close()
 	}
@@ -117,8 +119,17 @@ func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.tokenizer }
 // Metadata returns the model file, for its metadata. It is closed with the engine.
 func (e *Engine) Metadata() *gguf.File { return e.file }
 
-// CacheStats returns the state of the cache of encoded segments.
-func (e *Engine) CacheStats() kvcache.Stats { return e.store.Stats() }
+// Stats counts what an engine has done since it was opened.
+type Stats struct {
+	Cache  kvcache.Stats
+	Passes int64 // forward passes; concurrent requests share them
+	Tokens int64 // tokens encoded by them, of prompts and answers
+}
+
+// Stats returns the engine's counters and the state of its cache.
+func (e *Engine) Stats() Stats {
+	return Stats{Cache: e.store.Stats(), Passes: e.scheduler.passes.Load(), Tokens: e.scheduler.tokens.Load()}
+}
 
 // Compile lowers a request to a plan for this engine's model: text is tokenised,
 // and positions past the model's trained context are an error that names the

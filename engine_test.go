@@ -82,7 +82,7 @@ func TestConcurrentRequests(t *testing.T) {
 			total += n - 4 // the query's
 		}
 		require.Equal(t, 3+4+5+6+7+8+9+10+10, total, "each segment once, the last under two sets of sources")
-		s := e.CacheStats()
+		s := e.Stats().Cache
 		require.Zero(t, s.PinnedBytes)
 		require.Zero(t, s.Flights)
 		require.NoError(t, e.Close())
@@ -120,7 +120,7 @@ func TestCancellation(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s := e.CacheStats()
+		s := e.Stats().Cache
 		require.Zero(t, s.PinnedBytes, "round %d", round)
 		require.Zero(t, s.Flights, "round %d", round)
 		for i := range requests {
@@ -141,7 +141,7 @@ func TestCancelledBeforeItStarts(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = e.Prepare(ctx, p)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Zero(t, e.CacheStats().Entries)
+	require.Zero(t, e.Stats().Cache.Entries)
 }
 
 func TestPrepare(t *testing.T) {
@@ -276,4 +276,21 @@ func TestPlanForAnotherVocabulary(t *testing.T) {
 	var token *TokenError
 	require.ErrorAs(t, err, &token)
 	require.Equal(t, TokenError{Node: "query", Token: tinyVocab, Vocab: tinyVocab}, *token)
+}
+
+// A step of an answer allocates nothing but, now and then, a page.
+func TestStepAllocatesNothing(t *testing.T) {
+	e := tinyEngine(t, WithWorkers(1))
+	s, err := e.begin(compile(t, e, overlapping(1)[0]))
+	require.NoError(t, err)
+	defer s.release()
+	a := s.answer()
+	require.NoError(t, a.prefill(t.Context()))
+	require.NoError(t, a.step(t.Context(), 1)) // takes the page
+	allocs := testing.AllocsPerRun(50, func() {
+		if err := a.step(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	})
+	require.Zero(t, allocs)
 }

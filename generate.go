@@ -68,6 +68,7 @@ type answer struct {
 	*session
 	logits []float32
 	run    model.Run // the next token; its last source is the page or query before it
+	runs   [1]model.Run
 	token  [1]int32
 	room   int // tokens that the model's context has room for
 }
@@ -108,7 +109,8 @@ func (a *answer) step(ctx context.Context, id int32) error {
 	}
 	a.token[0] = id
 	a.run.Tokens = a.token[:]
-	if err := a.e.model.Forward(ctx, a.ws, []model.Run{a.run}); err != nil {
+	a.runs[0] = a.run
+	if err := a.e.scheduler.forward(ctx, a.job, a.runs[:], true); err != nil {
 		return err
 	}
 	a.run.At++
@@ -133,6 +135,8 @@ func (a *answer) generate(ctx context.Context, r *Result, sampler *sample.Sample
 		return emit(s)
 	}
 	stream := sample.NewStream(a.plan.stop)
+	a.e.scheduler.generating.Add(1)
+	defer a.e.scheduler.generating.Add(-1)
 	var first time.Time
 	var piece []byte
 	for len(r.Tokens) < min(maxTokens, a.room) {

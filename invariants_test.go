@@ -186,9 +186,9 @@ func TestReuse(t *testing.T) {
 		require.Equal(t, first.Logits, logits(t, tight, p).Logits)
 		require.Equal(t, first.Logits, logits(t, tight, p).Logits)
 	})
-	require.NotZero(t, tight.CacheStats().Evictions)
+	require.NotZero(t, tight.Stats().Cache.Evictions)
 	for _, e := range []*Engine{cached, uncached, narrow, tight} {
-		s := e.CacheStats()
+		s := e.Stats().Cache
 		require.Zero(t, s.PinnedBytes)
 		require.Zero(t, s.OrphanedBytes)
 	}

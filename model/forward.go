@@ -151,6 +151,12 @@ func (m *Model) linear(ws *Workspace, dst, x []float32, rows int, w *gemm.Matrix
 
 func (m *Model) rmsNorm(dst, x, weight []float32, rows int) {
 	h := m.config.Hidden
+	if rows <= normRows { // no fork, no closure
+		for r := range rows {
+			vec.RMSNorm(dst[r*h:(r+1)*h], x[r*h:(r+1)*h], weight, m.config.NormEps)
+		}
+		return
+	}
 	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
 		for r := block * normRows; r < min(rows, (block+1)*normRows); r++ {
 			vec.RMSNorm(dst[r*h:(r+1)*h], x[r*h:(r+1)*h], weight, m.config.NormEps)
@@ -163,6 +169,10 @@ const normRows = 8
 
 func (m *Model) siluMul(ws *Workspace, rows int) {
 	f := m.config.FFN
+	if rows <= normRows {
+		vec.SiLUMul(ws.gate, ws.gate, ws.up)
+		return
+	}
 	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
 		from, to := block*normRows*f, min(rows, (block+1)*normRows)*f
 		vec.SiLUMul(ws.gate[from:to], ws.gate[from:to], ws.up[from:to])
