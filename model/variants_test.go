@@ -328,6 +328,7 @@ func drawSpec(t *rapid.T) *spec {
 		eps:     rapid.SampledFrom([]float32{1e-6, 1e-5, 1e-2}).Draw(t, "eps"),
 		tied:    rapid.Bool().Draw(t, "tied"),
 		factors: rapid.Bool().Draw(t, "frequency factors"),
+		biases:  rapid.Bool().Draw(t, "biases"),
 	}
 	d.heads = d.kvHeads * rapid.IntRange(1, 3).Draw(t, "group")
 	return d.spec(rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)))
