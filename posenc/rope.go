@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+
+	"github.com/graphkv/graphkv/internal/vec"
 )
 
 // Pairing says which two dimensions of a head RoPE turns together.
@@ -114,20 +116,28 @@ func (r *RoPE) Rotate(x []float32, pos int) { r.RotateHeads(x, 1, pos) }
 // RotateHeads turns x [heads][HeadDim] in place to position pos. It panics if the length of x is wrong.
 func (r *RoPE) RotateHeads(x []float32, heads, pos int) {
 	r.check(x, heads)
-	r.turn(x, pos, 1, r.mag)
+	r.turn(x, x, pos, 1, r.mag, 1)
+}
+
+// RotateTo writes the heads of x, any number of vectors [HeadDim] end to end, turned to position pos as Rotate does and then multiplied by
+// scale, to dst, which is as long as x and may be x. It is what attention does to the queries of one part. It panics if a length is wrong.
+func (r *RoPE) RotateTo(dst, x []float32, pos int, scale float32) {
+	r.check(x, len(x)/r.headDim)
+	r.check(dst, len(x)/r.headDim)
+	r.turn(dst, x, pos, 1, r.mag, scale)
 }
 
 // Shift moves the rotated vector x [HeadDim] in place from any position n to n+delta: a rotation without magnitude.
 func (r *RoPE) Shift(x []float32, delta int) {
 	r.check(x, 1)
-	r.turn(x, delta, 1, 1)
+	r.turn(x, x, delta, 1, 1, 1)
 }
 
 // Unrotate is the inverse of Rotate up to rounding: it takes x [HeadDim] in place from position pos back to the vector
 // before Rotate.
 func (r *RoPE) Unrotate(x []float32, pos int) {
 	r.check(x, 1)
-	r.turn(x, pos, -1, r.invMag)
+	r.turn(x, x, pos, -1, r.invMag, 1)
 }
 
 func (r *RoPE) check(x []float32, heads int) {
@@ -136,56 +146,61 @@ func (r *RoPE) check(x []float32, heads int) {
 	}
 }
 
-// turn rotates every head in x by sign·pos (sign is 1 or −1) and multiplies the rotated dimensions by mag. The conversions
-// keep the compiler from fusing products and sums, so that the table and turnFar agree to the bit on every architecture.
-func (r *RoPE) turn(x []float32, pos int, sign, mag float32) {
-	if pos == 0 && mag == 1 {
+// turn writes every head of x, rotated by sign·pos (sign is 1 or −1), with the rotated dimensions multiplied by mag and then all of them by
+// scale, to dst, which may be x. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
+func (r *RoPE) turn(dst, x []float32, pos int, sign, mag, scale float32) {
+	if len(x) == 0 {
 		return
+	}
+	inPlace := &dst[0] == &x[0]
+	if pos == 0 && mag == 1 {
+		if !inPlace || scale != 1 {
+			multiply(dst, x, scale)
+		}
+		return
+	}
+	if rotary := 2 * r.half; rotary < r.headDim && !(inPlace && scale == 1) {
+		for h := 0; h < len(x); h += r.headDim {
+			multiply(dst[h+rotary:h+r.headDim], x[h+rotary:h+r.headDim], scale)
+		}
 	}
 	at := pos
 	if pos < 0 {
 		sign, at = -sign, -pos
 	}
 	if uint(at) >= tableSize { // also the one pos that has no negative
-		r.turnFar(x, math.Abs(float64(pos)), sign, mag)
+		r.turnFar(dst, x, math.Abs(float64(pos)), sign, mag, scale)
 		return
 	}
-	c := r.chunk(at / chunkSize)
-	sign *= mag
-	row := c[at%chunkSize*2*r.half:][:2*r.half]
-	cos, sin := row[:r.half], row[r.half:]
-	for ; len(x) >= r.headDim; x = x[r.headDim:] {
-		if r.pairing == Interleaved {
-			v := x[:2*len(cos)]
-			for i, co := range cos {
-				co, si := co*mag, sin[i]*sign
-				a, b := v[2*i], v[2*i+1]
-				v[2*i], v[2*i+1] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
-			}
-			continue
-		}
-		lo, hi := x[:len(cos)], x[len(cos):][:len(cos)]
-		for i, co := range cos {
-			co, si := co*mag, sin[i]*sign
-			a, b := lo[i], hi[i]
-			lo[i], hi[i] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
-		}
+	row := r.chunk(at / chunkSize)[at%chunkSize*2*r.half:][:2*r.half]
+	t := vec.Turn{Cos: row[:r.half], Sin: row[r.half:], CosFactor: mag, SinFactor: sign * mag, Scale: scale}
+	if r.pairing == Interleaved {
+		vec.RotateInterleaved(dst, x, r.headDim, &t)
+	} else {
+		vec.RotateHalfSplit(dst, x, r.headDim, &t)
 	}
 }
 
-// turnFar is turn without the table, for pos ≥ 0.
-func (r *RoPE) turnFar(x []float32, pos float64, sign, mag float32) {
+// turnFar is turn of the rotated dimensions without the table, for pos ≥ 0.
+func (r *RoPE) turnFar(dst, x []float32, pos float64, sign, mag, scale float32) {
 	for i, f := range r.freq {
 		s, c := math.Sincos(pos * f)
-		si, co := float32(s)*sign*mag, float32(c)*mag
+		si, co := float32(s)*(sign*mag), float32(c)*mag
 		p, q := 2*i, 2*i+1
 		if r.pairing == HalfSplit {
 			p, q = i, i+r.half
 		}
 		for h := 0; h < len(x); h += r.headDim {
 			a, b := x[h+p], x[h+q]
-			x[h+p], x[h+q] = float32(a*co)-float32(b*si), float32(a*si)+float32(b*co)
+			dst[h+p] = (float32(a*co) - float32(b*si)) * scale
+			dst[h+q] = (float32(a*si) + float32(b*co)) * scale
 		}
+	}
+}
+
+func multiply(dst, x []float32, scale float32) {
+	for i, v := range x {
+		dst[i] = v * scale
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/internal/cpu"
 )
 
 // rotated turns x to position pos in float64 with complex numbers, z_i ↦ m·z_i·e^(i·pos·f_i): the RoPE paper's equation,
@@ -126,8 +128,56 @@ func TestRotateHeads(t *testing.T) {
 	assert.PanicsWithValue(t, "posenc: vector of length 160, want 3 heads of 80 dimensions", func() { r.RotateHeads(make([]float32, 160), 3, 0) })
 }
 
+// onEveryTier runs f once per tier that the machine has, with the higher ones switched off.
+func onEveryTier(t *testing.T, f func(t *testing.T)) {
+	for _, tier := range cpu.Tiers() {
+		t.Run(tier.String(), func(t *testing.T) {
+			defer cpu.Lower(tier)()
+			f(t)
+		})
+	}
+}
+
+// RotateTo must give the bits of Rotate and a multiplication, which attention used before, whatever the number of heads.
+func TestRotateToEqualsRotateAndScale(t *testing.T) { onEveryTier(t, testRotateToEqualsRotateAndScale) }
+
+func testRotateToEqualsRotateAndScale(t *testing.T) {
+	for name, c := range configs {
+		r := mustRoPE(t, c)
+		rng := rand.New(rand.NewPCG(13, 14))
+		for _, pos := range positions {
+			for _, scale := range []float32{1, 0.125, 0.3} {
+				for heads := 1; heads < 5; heads++ {
+					x := randomVector(rng, heads*c.HeadDim)
+					want := append([]float32(nil), x...)
+					for h := range heads {
+						r.Rotate(want[h*c.HeadDim:][:c.HeadDim], pos)
+					}
+					for i := range want {
+						want[i] *= scale
+					}
+					before, dst := append([]float32(nil), x...), make([]float32, len(x))
+					r.RotateTo(dst, x, pos, scale)
+					require.Equal(t, want, dst, "%s at %d, %d heads", name, pos, heads)
+					require.Equal(t, before, x, "source changed")
+					r.RotateTo(x, x, pos, scale)
+					require.Equal(t, want, x, "%s at %d, %d heads in place", name, pos, heads)
+				}
+			}
+		}
+	}
+	r := mustRoPE(t, configs["plain"])
+	r.RotateTo(nil, nil, 3, 2)
+	assert.Panics(t, func() { r.RotateTo(make([]float32, 64), make([]float32, 128), 1, 1) })
+	assert.Panics(t, func() { r.RotateTo(make([]float32, 65), make([]float32, 65), 1, 1) })
+	x, y := make([]float32, 128), make([]float32, 128)
+	assert.Zero(t, testing.AllocsPerRun(20, func() { r.RotateTo(y, x, 7, 0.5); r.RotateHeads(x, 2, 9) }))
+}
+
 // The table and the direct computation must not differ, so that the seam between them is invisible.
-func TestTableEqualsDirectComputation(t *testing.T) {
+func TestTableEqualsDirectComputation(t *testing.T) { onEveryTier(t, testTableEqualsDirectComputation) }
+
+func testTableEqualsDirectComputation(t *testing.T) {
 	for name, c := range configs {
 		r := mustRoPE(t, c)
 		rng := rand.New(rand.NewPCG(5, 6))
@@ -135,8 +185,11 @@ func TestTableEqualsDirectComputation(t *testing.T) {
 			for _, sign := range []float32{1, -1} {
 				x := randomVector(rng, 2*c.HeadDim)
 				y := append([]float32(nil), x...)
-				r.turn(x, pos, sign, r.mag)
-				r.turnFar(y, float64(pos), sign, r.mag)
+				r.turn(x, x, pos, sign, r.mag, 0.4)
+				for h := range 2 {
+					multiply(y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], 0.4)
+				}
+				r.turnFar(y, y, float64(pos), sign, r.mag, 0.4)
 				assert.Equal(t, y, x, "%s at %d", name, pos)
 			}
 		}
@@ -306,7 +359,7 @@ func TestConcurrentUse(t *testing.T) {
 				copy(y, x)
 				copy(want, x)
 				r.Rotate(y, pos)
-				alone.turnFar(want, float64(pos), 1, 1)
+				alone.turnFar(want, want, float64(pos), 1, 1, 1)
 				if !assert.Equal(t, want, y, "position %d", pos) {
 					return
 				}

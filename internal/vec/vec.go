@@ -2,9 +2,12 @@
 
 // Package vec holds the element-wise and reduction kernels that a transformer needs beside matrix products.
 //
-// Every function has one fixed order of operations, so a result depends on the arguments alone. Functions whose value passes through an
-// exponential or a root compute in float64 inside: with scalar code it costs no more than float32 and leaves one rounding at the end.
-// Products that are added are rounded first (float32(a*b)), which keeps the compiler from fusing them on some architectures only.
+// There are kernels for AVX2 and AVX-512 (package internal/cpu chooses) and portable code. A function has one fixed order of operations on
+// both kinds of vectors, whatever their width: the bits of an element depend on the elements it is computed from and on nothing else, neither
+// on its place nor on the length. Add, Axpy, RMSNorm and the rotations give the same bits in the portable tier too; for the others it may
+// round differently. Portable functions whose value passes through an exponential compute in float64 inside: with scalar code it costs no
+// more than float32. Products that are added are rounded first (float32(a*b)), which keeps the compiler from fusing them on some
+// architectures only.
 //
 // Slices of one call must have equal lengths, or the call panics with a *LengthError; nothing is written then. A destination may be the
 // same slice as a source, but must not overlap one partly.
@@ -34,6 +37,9 @@ func check(name string, want, got int) {
 // Add adds x to dst.
 func Add(dst, x []float32) {
 	check("Add", len(dst), len(x))
+	if addVector(dst, x) {
+		return
+	}
 	x = x[:len(dst)]
 	for i := range dst {
 		dst[i] += x[i]
@@ -43,16 +49,22 @@ func Add(dst, x []float32) {
 // Axpy adds a·x to y, with the product rounded before it is added.
 func Axpy(a float32, x, y []float32) {
 	check("Axpy", len(y), len(x))
+	if axpyVector(a, x, y) {
+		return
+	}
 	x = x[:len(y)]
 	for i := range y {
 		y[i] += float32(a * x[i])
 	}
 }
 
-// Dot returns Σ xᵢ·yᵢ in float32. Eight running sums take every eighth product and are added in pairs at the end; its error is below
-// (n/8+4)·2⁻²⁴·Σ|xᵢ·yᵢ| to first order.
+// Dot returns Σ xᵢ·yᵢ in float32. Eight running sums, or 64 of fused multiply-adds where there is assembly, take the products in turn and
+// are added in pairs at the end; the error is below (n/8+4)·2⁻²⁴·Σ|xᵢ·yᵢ| to first order.
 func Dot(x, y []float32) float32 {
 	check("Dot", len(x), len(y))
+	if sum, ok := dotVector(x, y); ok {
+		return sum
+	}
 	y = y[:len(x)]
 	var s0, s1, s2, s3, s4, s5, s6, s7 float32
 	for len(x) >= 8 && len(y) >= 8 {
@@ -80,22 +92,37 @@ func RMSNorm(dst, x, w []float32, eps float32) {
 	if len(x) == 0 {
 		return
 	}
-	var s0, s1, s2, s3 float64
-	r := x
-	for len(r) >= 4 {
-		a, b, c, d := float64(r[0]), float64(r[1]), float64(r[2]), float64(r[3])
-		s0 += float64(a * a)
-		s1 += float64(b * b)
-		s2 += float64(c * c)
-		s3 += float64(d * d)
-		r = r[4:]
+	scale := 1 / math.Sqrt(sumSquares(x)/float64(len(x))+float64(eps))
+	if scaleMulVector(dst, x, w, scale) {
+		return
 	}
-	for _, v := range r {
-		s0 += float64(float64(v) * float64(v))
-	}
-	scale := 1 / math.Sqrt(((s0+s1)+(s2+s3))/float64(len(x))+float64(eps))
 	x, w = x[:len(dst)], w[:len(dst)]
 	for i := range dst {
 		dst[i] = float32(float64(x[i]) * scale * float64(w[i]))
 	}
+}
+
+// sumSquares returns Σ xᵢ² as 32 running sums, each of every 32nd element, that are added in pairs: what the assembly does as well.
+func sumSquares(x []float32) float64 {
+	if sum, ok := sumSquaresVector(x); ok {
+		return sum
+	}
+	var s [32]float64
+	for ; len(x) >= len(s); x = x[len(s):] {
+		for i, v := range (*[len(s)]float32)(x) {
+			s[i] += float64(float64(v) * float64(v))
+		}
+	}
+	for i, v := range x {
+		s[i] += float64(float64(v) * float64(v))
+	}
+	for i := range 8 {
+		s[i] = (s[i] + s[i+8]) + (s[i+16] + s[i+24])
+	}
+	for h := 4; h > 0; h /= 2 {
+		for i := range h {
+			s[i] += s[i+h]
+		}
+	}
+	return s[0]
 }

@@ -1,0 +1,129 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+//go:build !noasm
+
+package vec
+
+//go:generate go -C _generate run . -out ../vec_amd64.s -stubs ../vec_amd64.go -pkg vec
+
+import (
+	"unsafe"
+
+	"github.com/graphkv/graphkv/internal/cpu"
+)
+
+// The functions of this file run the current tier's kernel and return true, or return false if the tier has none. They name the kernels and
+// do not look them up in a table: arguments of a call through a variable would move to the heap. Lengths are checked by the callers.
+
+func expVector(dst, src []float32) bool {
+	d, s := unsafe.SliceData(dst), unsafe.SliceData(src)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		expAVX512(d, s, len(dst))
+	case cpu.AVX2:
+		expAVX2(d, s, len(dst))
+	default:
+		return false
+	}
+	return true
+}
+
+func siluMulVector(dst, gate, up []float32) bool {
+	d, g, u := unsafe.SliceData(dst), unsafe.SliceData(gate), unsafe.SliceData(up)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		siluMulAVX512(d, g, u, len(dst))
+	case cpu.AVX2:
+		siluMulAVX2(d, g, u, len(dst))
+	default:
+		return false
+	}
+	return true
+}
+
+func addVector(dst, x []float32) bool {
+	d, s := unsafe.SliceData(dst), unsafe.SliceData(x)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		addAVX512(d, s, len(dst))
+	case cpu.AVX2:
+		addAVX2(d, s, len(dst))
+	default:
+		return false
+	}
+	return true
+}
+
+func axpyVector(a float32, x, y []float32) bool {
+	s, d := unsafe.SliceData(x), unsafe.SliceData(y)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		axpyAVX512(a, s, d, len(y))
+	case cpu.AVX2:
+		axpyAVX2(a, s, d, len(y))
+	default:
+		return false
+	}
+	return true
+}
+
+func dotVector(x, y []float32) (sum float32, ok bool) {
+	a, b := unsafe.SliceData(x), unsafe.SliceData(y)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		return dotAVX512(a, b, len(x)), true
+	case cpu.AVX2:
+		return dotAVX2(a, b, len(x)), true
+	}
+	return 0, false
+}
+
+func sumSquaresVector(x []float32) (sum float64, ok bool) {
+	a := unsafe.SliceData(x)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		return sumSquaresAVX512(a, len(x)), true
+	case cpu.AVX2:
+		return sumSquaresAVX2(a, len(x)), true
+	}
+	return 0, false
+}
+
+func scaleMulVector(dst, x, w []float32, scale float64) bool {
+	d, a, b := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(w)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		scaleMulAVX512(d, a, b, scale, len(dst))
+	case cpu.AVX2:
+		scaleMulAVX2(d, a, b, scale, len(dst))
+	default:
+		return false
+	}
+	return true
+}
+
+func rotateInterleavedVector(dst, x []float32, dim int, t *Turn) bool {
+	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		rotateInterleavedAVX512(d, s, cos, sin, len(t.Cos), len(x)/dim, dim, t.CosFactor, t.SinFactor, t.Scale)
+	case cpu.AVX2:
+		rotateInterleavedAVX2(d, s, cos, sin, len(t.Cos), len(x)/dim, dim, t.CosFactor, t.SinFactor, t.Scale)
+	default:
+		return false
+	}
+	return true
+}
+
+func rotateHalfSplitVector(dst, x []float32, dim int, t *Turn) bool {
+	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
+	switch cpu.Current() {
+	case cpu.AVX512:
+		rotateHalfSplitAVX512(d, s, cos, sin, len(t.Cos), len(x)/dim, dim, t.CosFactor, t.SinFactor, t.Scale)
+	case cpu.AVX2:
+		rotateHalfSplitAVX2(d, s, cos, sin, len(t.Cos), len(x)/dim, dim, t.CosFactor, t.SinFactor, t.Scale)
+	default:
+		return false
+	}
+	return true
+}
