@@ -157,8 +157,21 @@ func (r *reader) floatOr(key string, otherwise float64) float64 {
 	return r.float(key)
 }
 
-func (r *reader) has(key string) bool {
-	_, ok := r.f.Value(r.arch + "." + key)
+func (r *reader) uintOr(key string, otherwise uint64) uint64 {
+	if !r.has(key) {
+		return otherwise
+	}
+	v, err := r.f.Uint(r.arch + "." + key)
+	if err != nil {
+		r.fail(err)
+	}
+	return v
+}
+
+func (r *reader) has(key string) bool { return r.present(r.arch + "." + key) }
+
+func (r *reader) present(key string) bool {
+	_, ok := r.f.Value(key)
 	return ok
 }
 
@@ -170,16 +183,42 @@ func (r *reader) fail(err error) {
 
 // refuse names the first declared feature that would make this package's result wrong.
 func (r *reader) refuse(c Config) error {
-	if n, err := r.f.Uint(r.arch + ".expert_count"); err == nil && n > 0 {
+	if r.present("split.count") {
+		n, err := r.f.Uint("split.count")
+		if err != nil {
+			return err
+		}
+		if n > 1 {
+			return fmt.Errorf("%w: one of %d parts of a split model", ErrUnsupported, n)
+		}
+	}
+	if n := r.uintOr("expert_count", 0); n > 0 {
 		return fmt.Errorf("%w: a mixture of %d experts", ErrUnsupported, n)
 	}
-	if n, err := r.f.Uint(r.arch + ".attention.sliding_window"); err == nil && n > 0 && n < uint64(c.Context) {
+	if n := r.uintOr("attention.sliding_window", 0); n > 0 && n < uint64(c.Context) {
 		return fmt.Errorf("%w: a sliding window of %d tokens", ErrUnsupported, n)
 	}
-	for _, key := range []string{"logit_scale", "embedding_scale", "residual_scale", "attention.scale", "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping"} {
-		if v, err := r.f.Float(r.arch + "." + key); err == nil && v != 0 && v != 1 {
+	for _, key := range []string{"logit_scale", "embedding_scale", "residual_scale", "attention.scale"} {
+		if v := r.floatOr(key, 0); v != 0 && v != 1 {
 			return fmt.Errorf("%w: %s.%s = %g", ErrUnsupported, r.arch, key, v)
 		}
 	}
-	return nil
+	for _, key := range []string{"attention.clamp_kqv", "attention.max_alibi_bias", "attn_logit_softcapping", "final_logit_softcapping"} {
+		if v := r.floatOr(key, 0); v != 0 {
+			return fmt.Errorf("%w: %s.%s = %g", ErrUnsupported, r.arch, key, v)
+		}
+	}
+	for key, want := range map[string]bool{"attention.causal": true, "use_parallel_residual": false} {
+		if !r.has(key) {
+			continue
+		}
+		v, err := r.f.Bool(r.arch + "." + key)
+		if err != nil {
+			return err
+		}
+		if v != want {
+			return fmt.Errorf("%w: %s.%s = %t", ErrUnsupported, r.arch, key, v)
+		}
+	}
+	return r.err
 }

@@ -48,7 +48,8 @@ type Workspace struct {
 }
 
 // Forward encodes the runs as one batch. Runs may be listed in any order and may
-// read one another's keys and values (but not in a circle). When it returns an
+// read one another's keys and values (but not in a circle); no two may write the
+// same rows. When it returns an
 // error, a cancelled ctx included, the rows it was to write are undefined.
 func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 	total, parts, err := m.check(runs)
@@ -80,12 +81,15 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 		switch {
 		case r.KV == nil || r.KV.Shape() != shape:
 			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
-		case r.At < 0 || r.At+len(r.Tokens) > r.KV.Tokens():
-			return 0, 0, fmt.Errorf("model: run %d: rows %d…%d do not fit a KV of %d tokens", i, r.At, r.At+len(r.Tokens), r.KV.Tokens())
+		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
+			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
 		case len(r.Logits)%m.config.Vocab != 0 || len(r.Logits)/m.config.Vocab > len(r.Tokens):
 			return 0, 0, fmt.Errorf("model: run %d: room for %d logits; want rows of %d, at most %d", i, len(r.Logits), m.config.Vocab, len(r.Tokens))
 		}
 		for j, s := range r.Sources {
+			if s.KV == r.KV {
+				return 0, 0, fmt.Errorf("model: run %d: source %d is the run's own KV", i, j)
+			}
 			if s.KV == nil || s.KV.Shape() != shape || s.Len < 0 || s.Len > s.KV.Tokens() {
 				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
 			}

@@ -51,6 +51,9 @@ func Load(f *gguf.File, p *pool.Pool) (*Model, error) {
 	if m.embedding, err = l.tensor("token_embd.weight", c.Hidden, c.Vocab); err != nil {
 		return nil, err
 	}
+	if !m.embedding.Type.Supported() {
+		return nil, fmt.Errorf("model: tensor token_embd.weight of type %s: %w", m.embedding.Type, gguf.ErrUnsupported)
+	}
 	if m.norm, err = l.vector("output_norm.weight", c.Hidden); err != nil {
 		return nil, err
 	}
@@ -68,7 +71,10 @@ func Load(f *gguf.File, p *pool.Pool) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, l.unused()
+	if err := l.unused(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // Config returns the model's dimensions.

@@ -48,10 +48,11 @@ func (r *reader) ropeScaling(s *posenc.Scaling, c Config) error {
 			return err
 		}
 	}
-	factor := r.floatOr("rope.scaling.factor", 0)
-	if legacy := r.floatOr("rope.scale_linear", 0); kind == "" && legacy > 1 {
-		kind, factor = string(posenc.LinearScaling), legacy
+	factor := r.floatOr("rope.scaling.factor", r.floatOr("rope.scale_linear", 0))
+	if kind == "" && factor != 0 {
+		kind = string(posenc.LinearScaling) // a factor without a type
 	}
+	attention := r.floatOr("rope.scaling.attn_factor", 1)
 	s.Kind = posenc.ScalingKind(kind)
 	switch s.Kind {
 	case posenc.NoScaling, "none":
@@ -61,9 +62,27 @@ func (r *reader) ropeScaling(s *posenc.Scaling, c Config) error {
 	case posenc.YaRNScaling:
 		s.Factor = factor
 		s.OriginalContext = r.sizeOr("rope.scaling.original_context_length", 1<<30, c.Context)
-		s.AttentionFactor = posenc.YaRNMagnitude(factor, 1, 0) * r.floatOr("rope.scaling.attn_factor", 1)
+		s.BetaFast = r.floatOr("rope.scaling.yarn_beta_fast", 0)
+		s.BetaSlow = r.floatOr("rope.scaling.yarn_beta_slow", 0)
+		if !(attention > 0) {
+			return fmt.Errorf("model: %s.rope.scaling.attn_factor is %g, want more than 0", r.arch, attention)
+		}
+		s.AttentionFactor = posenc.YaRNMagnitude(factor, 1, 0) * attention
+		return r.neutral(map[string]float64{
+			"rope.scaling.yarn_ext_factor": 1, "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_log_multiplier": 0,
+		})
 	default:
 		return fmt.Errorf("%w: RoPE scaling %q", ErrUnsupported, kind)
 	}
-	return nil
+	return r.neutral(map[string]float64{"rope.scaling.attn_factor": 1})
+}
+
+// neutral refuses keys with any other value than the one that changes nothing.
+func (r *reader) neutral(keys map[string]float64) error {
+	for key, want := range keys {
+		if v := r.floatOr(key, want); v != want {
+			return fmt.Errorf("%w: %s.%s = %g", ErrUnsupported, r.arch, key, v)
+		}
+	}
+	return r.err
 }

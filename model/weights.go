@@ -112,6 +112,10 @@ func (l *loader) layer(c Config, i int) (layer, error) {
 			return layer{}, err
 		}
 	}
+	bias := l.optional
+	if c.Arch == "qwen2" {
+		bias = l.vector // never without
+	}
 	for _, v := range []struct {
 		dst  *[]float32
 		name string
@@ -120,9 +124,9 @@ func (l *loader) layer(c Config, i int) (layer, error) {
 	}{
 		{&w.attnNorm, "attn_norm.weight", c.Hidden, l.vector},
 		{&w.ffnNorm, "ffn_norm.weight", c.Hidden, l.vector},
-		{&w.qBias, "attn_q.bias", q, l.optional},
-		{&w.kBias, "attn_k.bias", kv, l.optional},
-		{&w.vBias, "attn_v.bias", kv, l.optional},
+		{&w.qBias, "attn_q.bias", q, bias},
+		{&w.kBias, "attn_k.bias", kv, bias},
+		{&w.vBias, "attn_v.bias", kv, bias},
 	} {
 		var err error
 		if *v.dst, err = v.read(name(v.name), v.n); err != nil {
