@@ -4,6 +4,7 @@ package gemm
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -49,6 +50,44 @@ func BenchmarkMul(b *testing.B) {
 						b.ReportMetric(rate/peak/float64(workers), "ofpeak")
 					}
 					if rows == 1 {
+						b.ReportMetric(float64(w.Bytes())/float64(best.Nanoseconds()), "GB/s")
+					}
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkMulQuantised is BenchmarkMul on packed weights. For few rows the rate at which packed weights are read and the cycles of the FMA
+// peak loop that pass for 16 weights tell more than GFLOP/s.
+func BenchmarkMulQuantised(b *testing.B) {
+	for _, tier := range cpu.Tiers() {
+		if tier == cpu.Portable {
+			continue
+		}
+		lanes := map[cpu.Tier]float64{cpu.AVX2: 8, cpu.AVX512: 16}[tier]
+		for f := F16; int(f) < len(formats); f++ {
+			for _, s := range [][3]int{{1, 1536, 512}, {2, 1536, 512}, {4, 1536, 512}, {16, 1536, 512}, {64, 1536, 512}, {512, 1536, 512}, {512, 512, 1536}} {
+				b.Run(fmt.Sprintf("%v/%v/%dx%dx%d", tier, f, s[0], s[1], s[2]), func(b *testing.B) {
+					defer cpu.Lower(tier)()
+					rows, n, k := s[0], s[1], s[2]
+					r := rand.New(rand.NewPCG(1, 1))
+					w := packBlocks(f, blocks(r, f, n, k), n, k)
+					a, c := normal(r, rows*k), make([]float32, rows*n)
+					var ws Workspace
+					best := time.Duration(1 << 62)
+					for b.Loop() {
+						start := time.Now()
+						Mul(nil, &ws, c, n, a, k, rows, w)
+						best = min(best, time.Since(start))
+					}
+					rate := 2 * float64(rows) * float64(n) * float64(k) / float64(best.Nanoseconds())
+					peak := fmapeak.GFLOPS(tier)
+					b.ReportMetric(rate, "GFLOP/s")
+					b.ReportMetric(rate/peak, "ofpeak")
+					if rows <= 4 {
+						hertz := peak / (4 * lanes) // 10⁹ cycles per second, two FMAs each
+						b.ReportMetric(float64(best.Nanoseconds())*hertz/(float64(n)*float64(k)/16), "cycles/16w")
 						b.ReportMetric(float64(w.Bytes())/float64(best.Nanoseconds()), "GB/s")
 					}
 				})

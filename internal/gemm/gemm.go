@@ -7,10 +7,15 @@
 // one tile of C in registers while it walks along k: 6×16 with AVX2, 14×32 with AVX-512. Kernels exist for every lower row count, so a
 // decode step of one row does one row's work.
 //
+// Quantised weights stay as they are (see Format). Products of many rows expand a few panels at a time to float32, which all tiles then
+// use from cache. Products of a few rows are bound by reading the weights, so their kernels take the quants apart in registers: the bytes
+// that cross the memory bus are the packed ones.
+//
 // Every element of C is one chain of fused multiply-adds along k, from 0, in the order of k: never split over several accumulators. Its
 // bits therefore depend on its row of A and its row of W alone: not on how many rows a call has, on the place of the row, on the number
-// of workers, or on which of the two assembly tiers computes it. Reuse of cached states relies on it: a segment encoded alone and one encoded
-// in a batch are the same. The portable tier rounds products before adding, and keeps all of this but the equality with the assembly.
+// of workers, on whether weights were expanded before or during the product, or on which of the two assembly tiers computes it. Reuse of
+// cached states relies on it: a segment encoded alone and one encoded in a batch are the same. The portable tier rounds products before
+// adding, and keeps all of this but the equality with the assembly.
 package gemm
 
 import (
@@ -18,69 +23,99 @@ import (
 	"github.com/graphkv/graphkv/internal/pool"
 )
 
-// Workspace holds what Mul needs beside its arguments: packed activations and one tile of C per worker. It grows to the largest product it
-// has served and makes further ones free of allocations. The zero value is ready; one Workspace serves one Mul at a time.
+// Workspace holds what Mul needs beside its arguments: packed activations and, per worker, one tile of C and some expanded panels. It grows
+// to the largest product it has served and makes further ones free of allocations. The zero value is ready; one Workspace serves one Mul at
+// a time.
 type Workspace struct {
 	a       []float32 // packed activations: tile after tile, each [k][height]
 	edge    []float32 // per worker: a tile of C whose last panel is not full
+	panels  []float32 // per worker: expanded panels
 	call    call
 	packFn  func(worker, i int) // call.pack and call.mul as values, made once
 	blockFn func(worker, i int)
 }
 
-// call is one product: the arguments of Mul and how they are cut into tasks.
+// Product is one weight matrix to multiply by, and where the result goes: C[i·Ldc+j] for row i and output j.
+type Product struct {
+	W   *Matrix
+	C   []float32
+	Ldc int
+}
+
+// call is what the tasks of one part of a product need to know: its arguments and how they are cut.
 type call struct {
-	c        []float32
-	ldc      int
+	products []Product
+	first    []int // per product: its first task; then the number of tasks
+	groups   []int // per product: tasks along its panels
+	perGroup []int // per product: panels per task
 	a        []float32
-	lda      int
-	w        *Matrix
+	lda, k   int
 	kern     *kernels
 	packed   []float32
 	edge     []float32
+	panels   []float32
+	wide     int // panels that one worker's share of panels holds
+	start    int // first row of this part
 	rows     int // rows of this part
 	tiles    int // the rows are cut into this many tiles of nearly equal height
 	perBlock int // tiles per task
-	perGroup int // panels per task
-	groups   int // tasks along the panels
 }
 
 const (
 	// partFloats bounds the packed activations: larger products are done in parts of fewer rows.
 	partFloats = 1 << 20
-	// blockFloats is how much packed A a task works on, so that it stays in the second-level cache along with a few panels.
-	blockFloats = 1 << 16
+	// blockFloats is how much packed A a task works on, so that it stays in the second-level cache along with a few panels. Tasks on
+	// quantised weights take more, since each of them expands its panels.
+	blockFloats, blockFloatsQuantised = 1 << 16, 1 << 18
 	// alone is the number of multiply-adds below which a product is not worth handing out.
 	alone = 1 << 17
 	// tasksPerWorker keeps workers busy when one of them is slower.
 	tasksPerWorker = 8
+	// mostPanels bounds a task, so that the last one to end does not keep the others waiting for long.
+	mostPanels = 16
 )
 
 // Mul computes C = A·Wᵀ: c[i·ldc+j] = Σₚ a[i·lda+p]·W[j][p] for i < rows, j < N, with rows of A of length K. It runs on the workers of p, or
 // on the caller alone if p is nil. c is overwritten and must not overlap a; values of c between rows (ldc > N) are left alone. NaN and
 // infinities go the way of the formula. Mul panics with a *ShapeError if a stride or slice is too short.
 func Mul(p *pool.Pool, ws *Workspace, c []float32, ldc int, a []float32, lda, rows int, w *Matrix) {
+	MulEach(p, ws, a, lda, rows, Product{w, c, ldc})
+}
+
+// MulEach is Mul for several matrices of the same K and the same A, as one parallel section. Their results must not overlap.
+func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products ...Product) {
 	if rows < 0 {
 		fail("Mul", "negative number of rows %d", rows)
 	}
-	if rows == 0 || w.n == 0 {
+	if rows == 0 || len(products) == 0 {
 		return
 	}
-	if ldc < w.n {
-		fail("Mul", "ldc %d is below N = %d", ldc, w.n)
+	k, edges, quantised := products[0].W.k, false, false
+	for _, x := range products {
+		w := x.W
+		if w.k != k {
+			fail("MulEach", "matrices of %d and of %d columns", k, w.k)
+		}
+		if x.Ldc < w.n {
+			fail("Mul", "ldc %d is below N = %d", x.Ldc, w.n)
+		}
+		if len(x.C)-w.n < (rows-1)*x.Ldc {
+			fail("Mul", "c has %d values, %d rows of stride %d need %d", len(x.C), rows, x.Ldc, (rows-1)*x.Ldc+w.n)
+		}
+		edges = edges || w.n%Panel != 0
+		quantised = quantised || w.format != F32
 	}
-	if lda < w.k {
-		fail("Mul", "lda %d is below K = %d", lda, w.k)
+	if lda < k {
+		fail("Mul", "lda %d is below K = %d", lda, k)
 	}
-	if len(c)-w.n < (rows-1)*ldc {
-		fail("Mul", "c has %d values, %d rows of stride %d need %d", len(c), rows, ldc, (rows-1)*ldc+w.n)
+	if len(a)-k < (rows-1)*lda {
+		fail("Mul", "a has %d values, %d rows of stride %d need %d", len(a), rows, lda, (rows-1)*lda+k)
 	}
-	if len(a)-w.k < (rows-1)*lda {
-		fail("Mul", "a has %d values, %d rows of stride %d need %d", len(a), rows, lda, (rows-1)*lda+w.k)
-	}
-	if w.k == 0 {
-		for i := range rows {
-			clear(c[i*ldc : i*ldc+w.n])
+	if k == 0 {
+		for _, x := range products {
+			for i := range rows {
+				clear(x.C[i*x.Ldc : i*x.Ldc+x.W.n])
+			}
 		}
 		return
 	}
@@ -92,34 +127,47 @@ func Mul(p *pool.Pool, ws *Workspace, c []float32, ldc int, a []float32, lda, ro
 	if ws.packFn == nil {
 		ws.packFn, ws.blockFn = ws.call.pack, ws.call.block
 	}
-	if n := workers * kern.rows * Panel; w.n%Panel != 0 && len(ws.edge) < n {
+	if n := workers * kern.rows * Panel; edges && len(ws.edge) < n {
 		ws.edge = aligned(n)
 	}
-	parts := ceil(rows, max(partFloats/w.k, kern.rows))
+	m := &ws.call
+	m.products = append(m.products[:0], products...)
+	m.a, m.lda, m.k, m.kern, m.edge = a, lda, k, kern, ws.edge
+	parts := ceil(rows, max(partFloats/k, kern.rows))
 	for i := range parts {
-		from, to := i*rows/parts, (i+1)*rows/parts
-		ws.call = call{c: c[from*ldc:], ldc: ldc, a: a[from*lda:], lda: lda, w: w, kern: kern, edge: ws.edge, rows: to - from}
-		ws.part(p, workers)
+		m.start = i * rows / parts
+		m.rows = (i+1)*rows/parts - m.start
+		m.tiles = ceil(m.rows, kern.rows)
+		if m.wide = kern.panels[m.height()]; quantised && !m.direct() {
+			if n := workers * m.wide * Panel * k; len(ws.panels) < n {
+				ws.panels = aligned(n)
+			}
+			m.panels = ws.panels
+		}
+		ws.part(p, workers, quantised)
 	}
-	ws.call = call{} // hold on to nothing
+	clear(m.products) // hold on to nothing
+	m.a, m.packed, m.edge, m.panels = nil, nil, nil, nil
 }
 
 // part runs one part of a product: packs its rows, then computes its blocks.
-func (ws *Workspace) part(p *pool.Pool, workers int) {
+func (ws *Workspace) part(p *pool.Pool, workers int, quantised bool) {
 	m := &ws.call
-	m.tiles = ceil(m.rows, m.kern.rows)
-	serial := workers == 1 || m.rows*m.w.n*m.w.k < alone
+	outputs := 0
+	for _, x := range m.products {
+		outputs += x.W.n
+	}
+	serial := workers == 1 || m.rows*outputs*m.k < alone
 	if m.rows == 1 {
-		m.packed = m.a // a tile of one row is the row itself
+		m.packed = m.a[m.start*m.lda:] // a tile of one row is the row itself
 	} else {
-		if n := m.rows * m.w.k; len(ws.a) < n {
+		if n := m.rows * m.k; len(ws.a) < n {
 			ws.a = aligned(n)
 		}
 		m.packed = ws.a
 		run(p, serial, m.tiles, ws.packFn)
 	}
-	m.cut(workers)
-	run(p, serial, ceil(m.tiles, m.perBlock)*m.groups, ws.blockFn)
+	run(p, serial, m.cut(workers, quantised), ws.blockFn)
 }
 
 func run(p *pool.Pool, serial bool, n int, body func(worker, i int)) {
@@ -132,15 +180,36 @@ func run(p *pool.Pool, serial bool, n int, body func(worker, i int)) {
 	p.For(n, body)
 }
 
-// cut decides the tasks: blocks of tiles whose packed rows fit blockFloats, times groups of panels, enough of them for the workers.
-func (m *call) cut(workers int) {
-	fit := max(blockFloats/(m.height()*m.w.k), 1)
+// cut decides the tasks: blocks of tiles whose packed rows fit a cache, times groups of panels, enough of them for the workers. It returns
+// their number.
+func (m *call) cut(workers int, quantised bool) int {
+	size := blockFloats
+	if quantised {
+		size = blockFloatsQuantised
+	}
+	fit := max(size/(m.height()*m.k), 1)
 	m.perBlock = ceil(m.tiles, ceil(m.tiles, fit))
 	blocks := ceil(m.tiles, m.perBlock)
-	panels, wide := ceil(m.w.n, Panel), m.kern.panels[m.height()]
-	groups := min(ceil(workers*tasksPerWorker, blocks), ceil(panels, wide))
-	m.perGroup = ceil(ceil(panels, groups), wide) * wide
-	m.groups = ceil(panels, m.perGroup)
+	panels := 0
+	for _, x := range m.products {
+		panels += x.W.numPanels()
+	}
+	per := min(panels*blocks/(workers*tasksPerWorker), mostPanels)
+	m.first, m.groups, m.perGroup = m.first[:0], m.groups[:0], m.perGroup[:0]
+	tasks := 0
+	for _, x := range m.products {
+		// Whole kernel widths, or a narrower kernel where balance needs it.
+		wide := m.width(x.W)
+		for wide > max(per, 1) {
+			wide /= 2
+		}
+		perGroup := max(per/wide*wide, 1)
+		m.first = append(m.first, tasks)
+		m.perGroup = append(m.perGroup, perGroup)
+		m.groups = append(m.groups, ceil(x.W.numPanels(), perGroup))
+		tasks += blocks * m.groups[len(m.groups)-1]
+	}
+	return tasks
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }
@@ -151,45 +220,82 @@ func (m *call) height() int { return ceil(m.rows, m.tiles) }
 // tile returns the rows of tile t.
 func (m *call) tile(t int) (from, to int) { return t * m.rows / m.tiles, (t + 1) * m.rows / m.tiles }
 
+// direct tells whether quantised weights are multiplied without being expanded.
+func (m *call) direct() bool { return m.rows < len(m.kern.direct) }
+
+// width returns how many panels of w a kernel takes at once. Tiles one row lower have a kernel of this width too.
+func (m *call) width(w *Matrix) int {
+	if w.format != F32 && m.direct() {
+		return m.kern.direct[m.rows]
+	}
+	return m.wide
+}
+
 // pack interleaves the rows of tile t: [k][height]. It goes along k in short runs, so that what it writes row by row stays in cache.
 func (m *call) pack(_, t int) {
 	const run = 256
 	from, to := m.tile(t)
-	h, k := to-from, m.w.k
+	h, k := to-from, m.k
 	for p := 0; p < k; p += run {
 		n := min(run, k-p)
-		m.kern.pack(m.packed[from*k+p*h:][:n*h], m.a[from*m.lda+p:], m.lda, h, n)
+		m.kern.pack(m.packed[from*k+p*h:][:n*h], m.a[(m.start+from)*m.lda+p:], m.lda, h, n)
 	}
 }
 
-// block computes one task: a block of tiles times a group of panels. The widest kernel's panels stay in cache while the tiles of the block
-// pass by.
+// block computes one task: a block of tiles times a group of panels of one matrix. The widest kernel's panels stay in cache while the tiles
+// of the block pass by.
 func (m *call) block(worker, task int) {
-	b, g := task/m.groups, task%m.groups
-	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
-	full := m.w.n / Panel // panels that are full; one more follows if Panel does not divide N
-	begin, end := g*m.perGroup, min((g+1)*m.perGroup, ceil(m.w.n, Panel))
-	k := m.w.k
-	for p := begin; p < min(end, full); {
-		wide := m.kern.panels[m.height()] // a power of two; tiles one row lower have a kernel of this width too
-		for p+wide > min(end, full) {
-			wide /= 2
+	i := len(m.first) - 1
+	for task < m.first[i] {
+		i--
+	}
+	task -= m.first[i]
+	x := m.products[i]
+	b, g := task/m.groups[i], task%m.groups[i]
+	full := x.W.n / Panel // panels that are full; one more follows if Panel does not divide N
+	begin, end := g*m.perGroup[i], min((g+1)*m.perGroup[i], x.W.numPanels())
+	for p := begin; p < end; {
+		wide := 1
+		if p < full {
+			for wide = m.width(x.W); p+wide > min(end, full); {
+				wide /= 2
+			}
 		}
-		for t := first; t < last; t++ {
-			from, to := m.tile(t)
-			m.kern.run(m.c[from*m.ldc+p*Panel:], m.ldc, m.packed[from*k:to*k], m.w.panels[p*Panel*k:(p+wide)*Panel*k], to-from, wide)
-		}
+		m.tileRow(worker, b, x, p, wide)
 		p += wide
 	}
-	if end <= full {
-		return
+}
+
+// tileRow computes a block of tiles times the panels from p on, as many as one kernel takes.
+func (m *call) tileRow(worker, b int, x Product, p, wide int) {
+	w, k, n := x.W, m.k, wide*Panel
+	var panels []float32
+	var packed []byte
+	switch {
+	case w.format == F32:
+		panels = w.panels[p*Panel*k:][:n*k]
+	case m.direct():
+		packed = w.packed[p*w.stride:][:wide*w.stride]
+	default:
+		panels = m.panels[worker*m.wide*Panel*k:][:n*k]
+		m.kern.expand(panels, w.packed[p*w.stride:][:wide*w.stride], w.format, wide, k)
 	}
-	edge := m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel]
-	for t := first; t < last; t++ {
+	for t := b * m.perBlock; t < min((b+1)*m.perBlock, m.tiles); t++ {
 		from, to := m.tile(t)
-		m.kern.run(edge, Panel, m.packed[from*k:to*k], m.w.panels[full*Panel*k:], to-from, 1)
-		for i := from; i < to; i++ {
-			copy(m.c[i*m.ldc+full*Panel:][:m.w.n-full*Panel], edge[(i-from)*Panel:])
+		c, ldc := x.C[(m.start+from)*x.Ldc+p*Panel:], x.Ldc
+		edge := p*Panel+n > w.n
+		if edge {
+			c, ldc = m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel], Panel
+		}
+		if a := m.packed[from*k : to*k]; packed != nil {
+			m.kern.runPacked(c, ldc, a, packed, w.format, to-from, wide)
+		} else {
+			m.kern.run(c, ldc, a, panels, to-from, wide)
+		}
+		if edge {
+			for i := range to - from {
+				copy(x.C[(m.start+from+i)*x.Ldc+p*Panel:][:w.n-p*Panel], c[i*Panel:])
+			}
 		}
 	}
 }

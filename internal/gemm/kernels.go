@@ -10,6 +10,13 @@ type kernels struct {
 	run func(c []float32, ldc int, a, b []float32, h, wide int)
 	// pack interleaves h rows of k values: dst[p·h+i] = src[i·lda+p].
 	pack func(dst, src []float32, lda, h, k int)
+	// expand makes n float32 panels of packed ones of format f and k steps.
+	expand func(dst []float32, src []byte, f Format, n, k int)
+	// direct[h] is how many packed panels the widest kernel takes that multiplies h rows without expanding them, a power of two; products of
+	// len(direct) rows and more are done on expanded panels.
+	direct []int
+	// runPacked is run on packed panels of format f.
+	runPacked func(c []float32, ldc int, a []float32, b []byte, f Format, h, wide int)
 }
 
-var portable = kernels{rows: portableRows, panels: []int{1, 1, 1, 1, 1}, run: tilePortable, pack: packPortable}
+var portable = kernels{rows: portableRows, panels: []int{1, 1, 1, 1, 1}, run: tilePortable, pack: packPortable, expand: expandPortable}

@@ -5,12 +5,20 @@
 package gemm
 
 //go:generate go -C _generate run . -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg gemm
+//go:generate go -C _generate run . -quant -out ../quant_amd64.s -stubs ../quant_amd64.go -pkg gemm
+//go:generate go -C _generate run . -tables ../quant_tables_amd64.go
 //go:generate go -C _generate run . -peak -out ../fmapeak/fmapeak_amd64.s -stubs ../fmapeak/fmapeak_amd64.go -pkg fmapeak
 
 import "github.com/graphkv/graphkv/internal/cpu"
 
 // tileFunc is an assembly micro-kernel.
 type tileFunc func(c *float32, ldc int, a, b *float32, k int)
+
+// expandFunc is an assembly kernel that expands a packed panel, directFunc one that multiplies by packed panels stride bytes apart.
+type (
+	expandFunc func(dst *float32, b *byte, k int)
+	directFunc func(c *float32, ldc int, a *float32, b *byte, stride, k int)
+)
 
 // The kernels of a tier by height, and by width: one, two and four panels.
 var (
@@ -39,8 +47,8 @@ var (
 		14: {tile14x16AVX512, tile14x32AVX512},
 	}
 
-	kernelsAVX2   = assembly(tilesAVX2[:])
-	kernelsAVX512 = assembly(tilesAVX512[:])
+	kernelsAVX2   = assembly(tilesAVX2[:], expandAVX2[:], directAVX2[:])
+	kernelsAVX512 = assembly(tilesAVX512[:], expandAVX512[:], directAVX512[:])
 )
 
 func kernelsFor(t cpu.Tier) *kernels {
@@ -53,8 +61,8 @@ func kernelsFor(t cpu.Tier) *kernels {
 	return &portable
 }
 
-// assembly makes the kernel set of a table of tiles.
-func assembly(tiles [][3]tileFunc) *kernels {
+// assembly makes a kernel set of its tables.
+func assembly(tiles [][3]tileFunc, expand []expandFunc, direct [][][3]directFunc) *kernels {
 	ks := &kernels{rows: len(tiles) - 1, panels: make([]int, len(tiles)), pack: packAVX2}
 	for h, byWidth := range tiles {
 		for i, f := range byWidth {
@@ -67,6 +75,28 @@ func assembly(tiles [][3]tileFunc) *kernels {
 		k := len(a) / h
 		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[wide*Panel*k-1] // the assembly has no bounds checks
 		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], k)
+	}
+	ks.expand = func(dst []float32, src []byte, f Format, n, k int) {
+		stride := formats[f].panelBytes(k)
+		_, _ = dst[n*k*Panel-1], src[n*stride-1]
+		for i := range n {
+			expand[f](&dst[i*k*Panel], &src[i*stride], k)
+		}
+	}
+	for _, byWidth := range direct[Q8_0] {
+		most := 0
+		for i, f := range byWidth {
+			if f != nil {
+				most = 1 << i
+			}
+		}
+		ks.direct = append(ks.direct, most)
+	}
+	ks.runPacked = func(c []float32, ldc int, a []float32, b []byte, f Format, h, wide int) {
+		k := len(a) / h
+		stride := formats[f].panelBytes(k)
+		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[wide*stride-1]
+		direct[f][h][wide/2](&c[0], ldc, &a[0], &b[0], stride, k)
 	}
 	return ks
 }

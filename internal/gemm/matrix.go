@@ -22,26 +22,48 @@ func fail(name, format string, args ...any) {
 	panic(&ShapeError{Func: name, Detail: fmt.Sprintf(format, args...)})
 }
 
-// Matrix is a weight matrix W with n output rows of k inputs each, packed once for Mul: panels [ceil(n/16)][k][16], where place j of
-// panel p holds row 16p+j. The layout does not depend on the machine. Rows beyond n in the last panel stay zero.
+// Matrix is a weight matrix W with n output rows of k inputs each, packed once for Mul: ceil(n/16) panels of 16 rows, of which place j of
+// panel p holds row 16p+j. Float32 panels are [k][16]; how the other formats lie is told at Format. The layout does not depend on the
+// machine. Rows beyond n in the last panel stay zero.
 type Matrix struct {
 	n, k   int
-	panels []float32 // starts on a cache line
+	format Format
+	stride int       // bytes of a packed panel
+	panels []float32 // F32; starts on a cache line
+	packed []byte    // all other formats; starts on a cache line
 }
 
-// NewMatrix returns an all-zero packed matrix of n rows and k columns.
-func NewMatrix(n, k int) *Matrix {
+// NewMatrix returns an all-zero packed matrix of n rows and k columns in float32.
+func NewMatrix(n, k int) *Matrix { return NewMatrixOf(F32, n, k) }
+
+// NewMatrixOf returns an all-zero packed matrix of n rows and k columns whose weights are kept in format f. It panics with a *ShapeError if
+// k is not a multiple of f.Block().
+func NewMatrixOf(f Format, n, k int) *Matrix {
 	if n < 0 || k < 0 {
-		fail("NewMatrix", "negative dimension in %d × %d", n, k)
+		fail("NewMatrixOf", "negative dimension in %d × %d", n, k)
 	}
-	return &Matrix{n: n, k: k, panels: aligned((n + Panel - 1) / Panel * Panel * k)}
+	if int(f) >= len(formats) {
+		fail("NewMatrixOf", "unknown format %d", f)
+	}
+	if k%f.Block() != 0 {
+		fail("NewMatrixOf", "%d columns are not blocks of %d, as %v has them", k, f.Block(), f)
+	}
+	m := &Matrix{n: n, k: k, format: f, stride: formats[f].panelBytes(k)}
+	x := aligned((m.numPanels()*m.stride + 3) / 4)
+	if f == F32 {
+		m.panels = x
+	} else {
+		m.packed = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), m.numPanels()*m.stride)
+	}
+	return m
 }
 
-// SetRow packs row, which must have length K, as output row i. Calls for different i may run at the same time.
+// SetRow packs row, which must have length K, as output row i of a matrix in F32. Calls for different i may run at the same time.
 func (m *Matrix) SetRow(i int, row []float32) {
-	if i < 0 || i >= m.n {
-		fail("SetRow", "row %d of a matrix of %d rows", i, m.n)
+	if m.format != F32 {
+		fail("SetRow", "float32 row for a matrix in %v", m.format)
 	}
+	m.checkRow("SetRow", i)
 	if len(row) != m.k {
 		fail("SetRow", "row of %d values for a matrix of %d columns", len(row), m.k)
 	}
@@ -54,14 +76,25 @@ func (m *Matrix) SetRow(i int, row []float32) {
 	}
 }
 
+func (m *Matrix) checkRow(name string, i int) {
+	if i < 0 || i >= m.n {
+		fail(name, "row %d of a matrix of %d rows", i, m.n)
+	}
+}
+
 // N returns the number of output rows.
 func (m *Matrix) N() int { return m.n }
 
 // K returns the number of inputs per row.
 func (m *Matrix) K() int { return m.k }
 
+// Format returns how the weights are kept.
+func (m *Matrix) Format() Format { return m.format }
+
 // Bytes returns the size of the packed weights.
-func (m *Matrix) Bytes() int64 { return 4 * int64(len(m.panels)) }
+func (m *Matrix) Bytes() int64 { return int64(m.numPanels()) * int64(m.stride) }
+
+func (m *Matrix) numPanels() int { return (m.n + Panel - 1) / Panel }
 
 // aligned returns n zeros that start on a 64-byte boundary, so that one packed step of 16 is one cache line. The collector does not move
 // heap objects.

@@ -1,7 +1,8 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
-// Command _generate writes the micro-kernels of package gemm and, with -peak, the loops of package fmapeak. It is a module of its own so
-// that the library does not depend on the generator.
+// Command _generate writes the micro-kernels of package gemm for float32 panels, with -quant those for packed panels, with -tables the Go
+// tables of the latter, and with -peak the loops of package fmapeak. It is a module of its own so that the library does not depend on the
+// generator.
 //
 // Labels are words: one named g would be taken for the goroutine register, and jumping to it crashes. Kernels that write YMM or ZMM
 // registers end with VZEROUPPER, without which SSE code that follows runs slowly.
@@ -10,7 +11,9 @@ package main
 import (
 	"flag"
 	"fmt"
+	"log"
 	"math/bits"
+	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -49,11 +52,26 @@ var avx512 = isa{
 
 func main() {
 	probe := flag.Bool("peak", false, "write the FMA peak loops in place of the kernels")
+	packed := flag.Bool("quant", false, "write the kernels for packed panels")
+	table := flag.String("tables", "", "write the Go tables of the kernels for packed panels to this file")
 	flag.Parse()
+	if *table != "" {
+		if err := os.WriteFile(*table, tables(), 0o666); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	ConstraintExpr("!noasm")
+	if *packed {
+		consts = newConstants()
+	}
 	for _, t := range []isa{avx2, avx512} {
-		if *probe {
+		switch {
+		case *probe:
 			peak(t)
+			continue
+		case *packed:
+			quants(t)
 			continue
 		}
 		for h := 1; h <= t.rows; h++ {
@@ -62,7 +80,7 @@ func main() {
 			}
 		}
 	}
-	if !*probe {
+	if !*probe && !*packed {
 		pack4()
 	}
 	Generate()
@@ -128,6 +146,8 @@ func pack4() {
 	Label("done")
 	RET()
 }
+
+func log2(n int) int { return bits.TrailingZeros(uint(n)) }
 
 // tile writes the kernel for h rows and w panels. Its accumulators stay in registers for the whole of k: one chain per element of C.
 func tile(t isa, h, w int) {
@@ -205,7 +225,7 @@ func tile(t isa, h, w int) {
 
 	turns := GP64()
 	MOVQ(k, turns)
-	SHRQ(Imm(uint64(bits.TrailingZeros(uint(t.unroll)))), turns)
+	SHRQ(Imm(uint64(log2(t.unroll))), turns)
 	JZ(LabelRef("rest"))
 	Label("turn")
 	for u := range t.unroll {

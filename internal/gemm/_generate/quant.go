@@ -1,0 +1,412 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// format is how a panel of quantised weights lies in memory (package gemm's Format says it in words).
+type format struct {
+	name   string
+	bits   int  // of a quant: 4, 8, or 16 for half-precision numbers, which have no scales
+	group  int  // steps of k that share a scale
+	groups int  // groups that share a pair of half-precision scales; 0: every group has its own
+	mins   bool // weights have a minimum beside the scale
+	minus  bool // the minimum is subtracted
+	offset int  // taken from the quant before it is scaled
+}
+
+var formats = []format{
+	{name: "F16", bits: 16},
+	{name: "BF16", bits: 16},
+	{name: "Q8_0", bits: 8, group: 32},
+	{name: "Q4_0", bits: 4, group: 32, offset: 8},
+	{name: "Q4_1", bits: 4, group: 32, mins: true},
+	{name: "Q4_K", bits: 4, group: 32, groups: 8, mins: true, minus: true},
+	{name: "Q6_K", bits: 8, group: 16, groups: 16},
+}
+
+// directHeights is how many rows the kernels that multiply packed weights take at most, and directPanels how many panels for each height.
+var directPanels = map[string][]int{
+	"AVX2":   {0, 2, 2, 1, 1},
+	"AVX512": {0, 4, 4, 4, 4},
+}
+
+// quants writes the kernels of one tier.
+func quants(t isa) {
+	for _, f := range formats {
+		expand(t, f)
+		for h, most := range directPanels[t.name] {
+			for w := 1; w <= most; w *= 2 {
+				direct(t, f, h, w)
+			}
+		}
+	}
+}
+
+// constants are the operands in memory that unpacking needs.
+type constants struct {
+	table, tableOffset Mem // the numbers 0…15 and −8…7 as float32
+	low, high          Mem // masks of the two low 4-bit fields of each lane
+	eight, eightHigh   Mem // 8 at the place of each field
+	sixteenth, sign    Mem
+}
+
+func constant(name string, value func(i int) Constant) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, value(i))
+	}
+	return m
+}
+
+func newConstants() constants {
+	same := func(v Constant) func(int) Constant { return func(int) Constant { return v } }
+	return constants{
+		table:       constant("numbers", func(i int) Constant { return F32(float32(i)) }),
+		tableOffset: constant("numbersLess8", func(i int) Constant { return F32(float32(i - 8)) }),
+		low:         constant("lowField", same(U32(0x0f))),
+		high:        constant("highField", same(U32(0xf0))),
+		eight:       constant("eight", same(U32(0x08))),
+		eightHigh:   constant("eightHigh", same(U32(0x80))),
+		sixteenth:   constant("sixteenth", same(F32(1.0/16))),
+		sign:        constant("signs", same(U32(0x80000000))),
+	}
+}
+
+var consts constants
+
+// turn is how many steps of k one turn of the innermost loop takes: the eight 4-bit fields of a lane.
+const turn = 8
+
+// unpacker walks along k over the packed form of some panels at once. A unit is one register of outputs: a panel with AVX-512, half of one
+// with AVX2.
+type unpacker struct {
+	t       isa
+	f       format
+	units   int
+	at      []Register   // per panel: where its next quants are
+	heads   []Register   // per panel: the scales of a group of groups
+	scale   []VecVirtual // per unit: the group's scale and minimum, where there are registers enough
+	least   []VecVirtual
+	frame   Mem // elsewhere they wait here
+	table   VecVirtual
+	use     func(unit, step int, w VecVirtual)
+	advance func(steps int)
+}
+
+func (u *unpacker) perPanel() int { return panel / u.t.lanes }
+
+// of returns the address of what unit has at byte disp of its panel, where each output takes size bytes.
+func (u *unpacker) of(base []Register, unit, disp, size int) Mem {
+	return Mem{Base: base[unit/u.perPanel()], Disp: disp + unit%u.perPanel()*u.t.lanes*size}
+}
+
+// walk writes the loops. use is called with every weight register, in the order of k for each unit; advance tells that the next steps count
+// from 0 again.
+func (u *unpacker) walk(k Register) {
+	if u.f.bits == 16 {
+		u.walkHalves(k)
+		return
+	}
+	if u.f.bits == 4 && u.t.name == "AVX512" {
+		u.table = u.t.reg()
+		m := consts.table
+		if u.f.offset != 0 {
+			m = consts.tableOffset
+		}
+		VMOVUPS(m, u.table)
+	}
+	u.scale, u.least = make([]VecVirtual, u.units), make([]VecVirtual, u.units)
+	if u.t.name == "AVX2" {
+		u.frame = AllocLocal(2 * 32 * u.units)
+	}
+	for i := range u.units {
+		u.scale[i], u.least[i] = u.t.reg(), u.t.reg()
+	}
+	blocks := GP64()
+	MOVQ(k, blocks)
+	steps := u.f.group * max(u.f.groups, 1)
+	SHRQ(Imm(uint64(log2(steps))), blocks)
+
+	quantBytes := u.f.group * panel * u.f.bits / 8
+	turnBytes := turn * panel * u.f.bits / 8
+	scales := 1
+	if u.f.mins {
+		scales = 2
+	}
+	groups, turns := GP64(), GP64()
+	Label("block")
+	if u.f.groups > 0 {
+		u.heads = make([]Register, len(u.at))
+		for i := range u.at {
+			u.heads[i] = GP64()
+			MOVQ(u.at[i], u.heads[i])
+			ADDQ(U32(scales*2*panel), u.at[i])
+		}
+		MOVQ(U32(u.f.groups), groups)
+		Label("group")
+	}
+	for i := range u.units {
+		u.loadScale(i, 0, quantBytes, u.scale)
+		if u.f.mins {
+			u.loadScale(i, 1, quantBytes, u.least)
+		}
+	}
+	MOVQ(U32(u.f.group/turn), turns)
+	Label("turn")
+	for i := range u.units {
+		if u.f.bits == 4 {
+			u.fields(i)
+		} else {
+			u.bytes(i)
+		}
+	}
+	u.advance(turn)
+	for _, at := range u.at {
+		ADDQ(U32(turnBytes), at)
+	}
+	DECQ(turns)
+	JNZ(LabelRef("turn"))
+	scaleBytes := scales * 2 * panel
+	if u.f.groups > 0 {
+		scaleBytes = scales * panel
+	}
+	for _, at := range u.at {
+		ADDQ(U32(scaleBytes), at)
+	}
+	if u.f.groups > 0 {
+		DECQ(groups)
+		JNZ(LabelRef("group"))
+	}
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+}
+
+// loadScale makes a unit's scale (which = 0) or minimum (1) of the group that starts here.
+func (u *unpacker) loadScale(unit, which, quantBytes int, regs []VecVirtual) {
+	d := regs[unit]
+	if u.t.name == "AVX2" {
+		d = u.t.reg()
+	}
+	if u.f.groups == 0 {
+		VCVTPH2PS(u.of(u.at, unit, quantBytes+which*2*panel, 2), d)
+	} else {
+		// The product is exact: 11 bits times at most 8.
+		s := u.t.reg()
+		VCVTPH2PS(u.of(u.heads, unit, which*2*panel, 2), d)
+		if m := u.of(u.at, unit, quantBytes+which*panel, 1); u.f.bits == 8 {
+			VPMOVSXBD(m, s)
+		} else {
+			VPMOVZXBD(m, s)
+		}
+		VCVTDQ2PS(s, s)
+		VMULPS(s, d, d)
+		if which == 1 && u.f.minus {
+			if u.t.name == "AVX2" {
+				VXORPS(consts.sign, d, d)
+			} else {
+				VPXORD(consts.sign, d, d)
+			}
+		}
+	}
+	if u.t.name == "AVX2" {
+		VMOVUPS(d, u.saved(unit, which))
+	}
+}
+
+func (u *unpacker) saved(unit, which int) Mem { return u.frame.Offset(32 * (2*unit + which)) }
+
+// scales returns the registers of a unit's scale and minimum.
+func (u *unpacker) scales(unit int) (scale, least VecVirtual) {
+	if u.t.name == "AVX512" {
+		return u.scale[unit], u.least[unit]
+	}
+	scale = u.t.reg()
+	VMOVUPS(u.saved(unit, 0), scale)
+	if u.f.mins {
+		least = u.t.reg()
+		VMOVUPS(u.saved(unit, 1), least)
+	}
+	return scale, least
+}
+
+// fields takes eight steps of 4-bit quants apart, one from each field of the 32-bit lanes. Scale times quant is exact (at most 17 and 4
+// bits), so that a fused multiply-add rounds as the product and sum of the definition do.
+func (u *unpacker) fields(unit int) {
+	scale, least := u.scales(unit)
+	x := u.t.reg()
+	if u.t.name == "AVX512" {
+		VMOVDQU32(u.of(u.at, unit, 0, 4), x)
+		for j := range turn {
+			w, field := u.t.reg(), x
+			if j > 0 {
+				field = u.t.reg()
+				VPSRLD(Imm(uint64(4*j)), x, field)
+			}
+			VPERMPS(u.table, field, w) // looks at the low four bits of a lane
+			u.scaled(w, scale, least)
+			u.use(unit, j, w)
+		}
+		return
+	}
+	// Every second field is converted where it stands, sixteen times too large, and scaled by a sixteenth.
+	VMOVDQU(u.of(u.at, unit, 0, 4), x)
+	scaleHigh := u.t.reg()
+	VMULPS(consts.sixteenth, scale, scaleHigh)
+	for j := range turn {
+		if j > 0 && j%2 == 0 {
+			VPSRLD(Imm(8), x, x)
+		}
+		w, s := u.t.reg(), scale
+		mask, eight := consts.low, consts.eight
+		if j%2 == 1 {
+			mask, eight, s = consts.high, consts.eightHigh, scaleHigh
+		}
+		VPAND(mask, x, w)
+		if u.f.offset != 0 {
+			VPSUBD(eight, w, w)
+		}
+		VCVTDQ2PS(w, w)
+		u.scaled(w, s, least)
+		u.use(unit, j, w)
+	}
+}
+
+// bytes takes eight steps of 8-bit quants.
+func (u *unpacker) bytes(unit int) {
+	scale, least := u.scales(unit)
+	for j := range turn {
+		w := u.t.reg()
+		VPMOVSXBD(u.of(u.at, unit, j*panel, 1), w)
+		VCVTDQ2PS(w, w)
+		u.scaled(w, scale, least)
+		u.use(unit, j, w)
+	}
+}
+
+func (u *unpacker) scaled(w, scale, least VecVirtual) {
+	if u.f.mins {
+		VFMADD213PS(least, scale, w)
+	} else {
+		VMULPS(scale, w, w)
+	}
+}
+
+// walkHalves is walk for F16 and BF16, any number of steps.
+func (u *unpacker) walkHalves(k Register) {
+	const unroll = 4
+	step := func(j int) {
+		for i := range u.units {
+			w := u.t.reg()
+			if m := u.of(u.at, i, j*2*panel, 2); u.f.name == "F16" {
+				VCVTPH2PS(m, w)
+			} else {
+				VPMOVZXWD(m, w)
+				VPSLLD(Imm(16), w, w)
+			}
+			u.use(i, j, w)
+		}
+	}
+	advance := func(n int) {
+		u.advance(n)
+		for _, at := range u.at {
+			ADDQ(U32(n*2*panel), at)
+		}
+	}
+	turns := GP64()
+	MOVQ(k, turns)
+	SHRQ(Imm(uint64(log2(unroll))), turns)
+	JZ(LabelRef("rest"))
+	Label("turn")
+	for j := range unroll {
+		step(j)
+	}
+	advance(unroll)
+	DECQ(turns)
+	JNZ(LabelRef("turn"))
+	Label("rest")
+	ANDQ(Imm(unroll-1), k)
+	JZ(LabelRef("end"))
+	Label("one")
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("one"))
+	Label("end")
+}
+
+// expand writes the kernel that makes a float32 panel of a packed one.
+func expand(t isa, f format) {
+	name := fmt.Sprintf("expand%s%s", f.name, t.name)
+	TEXT(name, NOSPLIT, "func(dst *float32, b *byte, k int)")
+	Doc(fmt.Sprintf("%s expands a panel of %s to [k][16]float32.", name, f.name))
+	Pragma("noescape")
+	dst, at, k := Load(Param("dst"), GP64()), Load(Param("b"), GP64()), Load(Param("k"), GP64())
+	u := &unpacker{t: t, f: f, units: panel / t.lanes, at: []Register{at}}
+	u.use = func(unit, step int, w VecVirtual) {
+		VMOVUPS(w, Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
+	}
+	u.advance = func(steps int) { ADDQ(U32(4*steps*panel), dst) }
+	u.walk(k)
+	VZEROUPPER()
+	RET()
+}
+
+// direct writes the kernel that multiplies h rows by w panels in their packed form. As in tile, every element of C is one chain.
+func direct(t isa, f format, h, w int) {
+	name := fmt.Sprintf("direct%dx%d%s%s", h, w*panel, f.name, t.name)
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int)")
+	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, stride bytes apart.", name, h, w, f.name))
+	Pragma("noescape")
+	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
+	at := make([]Register, w)
+	at[0] = Load(Param("b"), GP64())
+	if w > 1 {
+		stride := Load(Param("stride"), GP64())
+		for i := 1; i < w; i++ {
+			at[i] = GP64()
+			LEAQ(Mem{Base: at[i-1], Index: stride, Scale: 1}, at[i])
+		}
+	}
+	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, at: at}
+	acc := make([][]VecVirtual, h)
+	for i := range acc {
+		acc[i] = make([]VecVirtual, u.units)
+		for j := range acc[i] {
+			acc[i][j] = t.reg()
+			t.zero(acc[i][j])
+		}
+	}
+	u.use = func(unit, step int, w VecVirtual) {
+		for i := range h {
+			x := Mem{Base: a, Disp: 4 * (step*h + i)}
+			if t.name == "AVX512" {
+				VFMADD231PS_BCST(x, w, acc[i][unit])
+				continue
+			}
+			v := t.reg()
+			VBROADCASTSS(x, v)
+			VFMADD231PS(v, w, acc[i][unit])
+		}
+	}
+	u.advance = func(steps int) { ADDQ(U32(4*steps*h), a) }
+	u.walk(k)
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	SHLQ(Imm(2), ldc)
+	for i := range h {
+		for j := range acc[i] {
+			VMOVUPS(acc[i][j], Mem{Base: c, Disp: 4 * j * t.lanes})
+		}
+		if i+1 < h {
+			ADDQ(ldc, c)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
