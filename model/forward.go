@@ -118,9 +118,10 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	m.rmsNorm(ws.h, ws.x, w.attnNorm, total)
-	m.linear(ws, ws.q, ws.h, total, w.q, w.qBias)
-	m.linear(ws, ws.k, ws.h, total, w.k, w.kBias)
-	m.linear(ws, ws.v, ws.h, total, w.v, w.vBias)
+	m.linear(ws, ws.h, total, gemm.Product{W: w.q, C: ws.q, Ldc: q}, gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv})
+	addBias(ws.q, w.qBias)
+	addBias(ws.k, w.kBias)
+	addBias(ws.v, w.vBias)
 	row := 0
 	for _, r := range runs {
 		n := len(r.Tokens)
@@ -131,25 +132,29 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return err
 	}
-	m.linear(ws, ws.h, ws.mix[:total*q], total, w.o, nil)
+	m.linear(ws, ws.mix, total, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	vec.Add(ws.x, ws.h)
 	m.rmsNorm(ws.h, ws.x, w.ffnNorm, total)
-	m.linear(ws, ws.gate, ws.h, total, w.gate, nil)
-	m.linear(ws, ws.up, ws.h, total, w.up, nil)
+	m.linear(ws, ws.h, total, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, total)
-	m.linear(ws, ws.h, ws.gate, total, w.down, nil)
+	m.linear(ws, ws.gate, total, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
 	vec.Add(ws.x, ws.h)
 	return nil
 }
 
-// linear computes dst = x·Wᵀ + bias for rows rows.
-func (m *Model) linear(ws *Workspace, dst, x []float32, rows int, w *gemm.Matrix, bias []float32) {
-	gemm.Mul(m.pool, &ws.gemm, dst, w.N(), x, w.K(), rows, w)
+// linear multiplies rows rows of x by one or more weight matrices, in one
+// parallel section.
+func (m *Model) linear(ws *Workspace, x []float32, rows int, products ...gemm.Product) {
+	gemm.MulEach(m.pool, &ws.gemm, x, products[0].W.K(), rows, products...)
+}
+
+// addBias adds bias, if there is one, to every row of x.
+func addBias(x, bias []float32) {
 	if bias == nil {
 		return
 	}
-	for r := range rows {
-		vec.Add(dst[r*w.N():(r+1)*w.N()], bias)
+	for ; len(x) > 0; x = x[len(bias):] {
+		vec.Add(x[:len(bias)], bias)
 	}
 }
 

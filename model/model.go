@@ -28,9 +28,8 @@ type Model struct {
 }
 
 // Load reads a model's weights from f, which must stay open as long as the model
-// is used (token embeddings are read from it). Quantised weights are expanded to
-// float32 and packed, which takes 4 bytes a weight. A nil pool means the
-// process-wide one.
+// is used (token embeddings are read from it). Weights stay quantised as they are
+// in the file, repacked for internal/gemm. A nil pool means the process-wide one.
 func Load(f *gguf.File, p *pool.Pool) (*Model, error) {
 	c, err := ReadConfig(f)
 	if err != nil {

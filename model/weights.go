@@ -4,7 +4,6 @@ package model
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"github.com/graphkv/graphkv/internal/gemm"
 	"github.com/graphkv/graphkv/internal/pool"
@@ -57,8 +56,8 @@ func (l *loader) optional(name string, n int) ([]float32, error) {
 	return l.vector(name, n)
 }
 
-// matrix expands and packs a weight matrix of n outputs by k inputs, row by row,
-// so that no unpacked float32 copy of it ever exists.
+// matrix packs a weight matrix of n outputs by k inputs, row by row, in the
+// format that the file has it in.
 func (l *loader) matrix(name string, n, k int) (*gemm.Matrix, error) {
 	t, err := l.tensor(name, k, n)
 	if err != nil {
@@ -67,26 +66,25 @@ func (l *loader) matrix(name string, n, k int) (*gemm.Matrix, error) {
 	return l.pack(t)
 }
 
+// formats lists the tensor types that gguf can expand and gemm can keep.
+var formats = map[gguf.Type]gemm.Format{
+	gguf.F32: gemm.F32, gguf.F16: gemm.F16, gguf.BF16: gemm.BF16, gguf.Q8_0: gemm.Q8_0,
+	gguf.Q4_0: gemm.Q4_0, gguf.Q4_1: gemm.Q4_1, gguf.Q4_K: gemm.Q4_K, gguf.Q6_K: gemm.Q6_K,
+}
+
 func (l *loader) pack(t gguf.Tensor) (*gemm.Matrix, error) {
+	format, ok := formats[t.Type]
+	if !ok {
+		return nil, fmt.Errorf("model: tensor %s: %w: weights in %s", t.Name, gguf.ErrUnsupported, t.Type)
+	}
 	n, k := t.Rows(), t.RowLen()
-	m := gemm.NewMatrix(n, k)
-	rows := make([][]float32, l.pool.Workers())
-	var failed atomic.Pointer[error]
-	l.pool.For((n+gemm.Panel-1)/gemm.Panel, func(worker, panel int) {
-		if rows[worker] == nil {
-			rows[worker] = make([]float32, k)
-		}
+	m := gemm.NewMatrixOf(format, n, k)
+	size := len(t.Data) / n
+	l.pool.For((n+gemm.Panel-1)/gemm.Panel, func(_, panel int) {
 		for i := panel * gemm.Panel; i < min(n, (panel+1)*gemm.Panel); i++ {
-			if err := t.Row(rows[worker], i); err != nil {
-				failed.CompareAndSwap(nil, &err)
-				return
-			}
-			m.SetRow(i, rows[worker])
+			m.SetBlocks(i, t.Data[i*size:(i+1)*size])
 		}
 	})
-	if err := failed.Load(); err != nil {
-		return nil, *err
-	}
 	return m, nil
 }
 
