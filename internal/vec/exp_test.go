@@ -42,7 +42,7 @@ func TestExpError(t *testing.T) {
 		step = 40009
 	}
 	onEveryTier(t, func(t *testing.T) {
-		bound := 1.0
+		bound := 1.02 // 1.0128 at 59.306, over all float32
 		if cpu.Current() == cpu.Portable {
 			bound = 0.51
 		}

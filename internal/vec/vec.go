@@ -108,13 +108,25 @@ func sumSquares(x []float32) float64 {
 		return sum
 	}
 	var s [32]float64
-	for ; len(x) >= len(s); x = x[len(s):] {
-		for i, v := range (*[len(s)]float32)(x) {
-			s[i] += float64(float64(v) * float64(v))
+	for lane := 0; lane < len(s); lane += 8 { // eight chains stay in registers
+		var s0, s1, s2, s3, s4, s5, s6, s7 float64
+		i := lane
+		for ; i+8 <= len(x); i += len(s) {
+			v := (*[8]float32)(x[i:])
+			s0 += float64(float64(v[0]) * float64(v[0]))
+			s1 += float64(float64(v[1]) * float64(v[1]))
+			s2 += float64(float64(v[2]) * float64(v[2]))
+			s3 += float64(float64(v[3]) * float64(v[3]))
+			s4 += float64(float64(v[4]) * float64(v[4]))
+			s5 += float64(float64(v[5]) * float64(v[5]))
+			s6 += float64(float64(v[6]) * float64(v[6]))
+			s7 += float64(float64(v[7]) * float64(v[7]))
 		}
+		*(*[8]float64)(s[lane:]) = [8]float64{s0, s1, s2, s3, s4, s5, s6, s7}
 	}
-	for i, v := range x {
-		s[i] += float64(float64(v) * float64(v))
+	whole := len(x) &^ 7
+	for i, v := range x[whole:] {
+		s[(whole+i)%len(s)] += float64(float64(v) * float64(v))
 	}
 	for i := range 8 {
 		s[i] = (s[i] + s[i+8]) + (s[i+16] + s[i+24])
