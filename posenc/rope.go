@@ -116,28 +116,32 @@ func (r *RoPE) Rotate(x []float32, pos int) { r.RotateHeads(x, 1, pos) }
 // RotateHeads turns x [heads][HeadDim] in place to position pos. It panics if the length of x is wrong.
 func (r *RoPE) RotateHeads(x []float32, heads, pos int) {
 	r.check(x, heads)
-	r.turn(x, x, pos, 1, r.mag, 1)
+	r.turn(x, r.headDim, x, pos, 1, r.mag, 1)
 }
 
-// RotateTo writes the heads of x, any number of vectors [HeadDim] end to end, turned to position pos as Rotate does and then multiplied by
-// scale, to dst, which is as long as x and may be x. It is what attention does to the queries of one part. It panics if a length is wrong.
-func (r *RoPE) RotateTo(dst, x []float32, pos int, scale float32) {
-	r.check(x, len(x)/r.headDim)
-	r.check(dst, len(x)/r.headDim)
-	r.turn(dst, x, pos, 1, r.mag, scale)
+// RotateTo turns the heads of x, any number of vectors [HeadDim] end to end, to position pos as Rotate does, multiplies them by scale, and
+// writes head h to dst[h·stride:]. It is what attention does to the queries of one part. dst may be x if stride is HeadDim. It panics if x is
+// not whole heads or dst has no room for them.
+func (r *RoPE) RotateTo(dst []float32, stride int, x []float32, pos int, scale float32) {
+	heads := len(x) / r.headDim
+	r.check(x, heads)
+	if need := (heads-1)*stride + r.headDim; heads > 0 && (stride < r.headDim || len(dst) < need) {
+		panic(fmt.Sprintf("posenc: %d heads of %d dimensions do not fit a slice of length %d at a stride of %d", heads, r.headDim, len(dst), stride))
+	}
+	r.turn(dst, stride, x, pos, 1, r.mag, scale)
 }
 
 // Shift moves the rotated vector x [HeadDim] in place from any position n to n+delta: a rotation without magnitude.
 func (r *RoPE) Shift(x []float32, delta int) {
 	r.check(x, 1)
-	r.turn(x, x, delta, 1, 1, 1)
+	r.turn(x, r.headDim, x, delta, 1, 1, 1)
 }
 
 // Unrotate is the inverse of Rotate up to rounding: it takes x [HeadDim] in place from position pos back to the vector
 // before Rotate.
 func (r *RoPE) Unrotate(x []float32, pos int) {
 	r.check(x, 1)
-	r.turn(x, x, pos, -1, r.invMag, 1)
+	r.turn(x, r.headDim, x, pos, -1, r.invMag, 1)
 }
 
 func (r *RoPE) check(x []float32, heads int) {
@@ -146,43 +150,50 @@ func (r *RoPE) check(x []float32, heads int) {
 	}
 }
 
-// turn writes every head of x, rotated by sign·pos (sign is 1 or −1), with the rotated dimensions multiplied by mag and then all of them by
-// scale, to dst, which may be x. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
-func (r *RoPE) turn(dst, x []float32, pos int, sign, mag, scale float32) {
+// turn writes head h of x, rotated by sign·pos (sign is 1 or −1), with the rotated dimensions multiplied by mag and then all of them by scale,
+// to dst[h·stride:]. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
+func (r *RoPE) turn(dst []float32, stride int, x []float32, pos int, sign, mag, scale float32) {
 	if len(x) == 0 {
 		return
 	}
-	inPlace := &dst[0] == &x[0]
+	still := 2 * r.half // dimensions from here on are not turned
 	if pos == 0 && mag == 1 {
-		if !inPlace || scale != 1 {
-			multiply(dst, x, scale)
-		}
-		return
+		still = 0
 	}
-	if rotary := 2 * r.half; rotary < r.headDim && !(inPlace && scale == 1) {
-		for h := 0; h < len(x); h += r.headDim {
-			multiply(dst[h+rotary:h+r.headDim], x[h+rotary:h+r.headDim], scale)
+	if still < r.headDim && (scale != 1 || &dst[0] != &x[0]) {
+		for h := range len(x) / r.headDim {
+			multiply(dst[h*stride+still:], x[h*r.headDim+still:(h+1)*r.headDim], scale)
 		}
+	}
+	if still == 0 {
+		return
 	}
 	at := pos
 	if pos < 0 {
 		sign, at = -sign, -pos
 	}
 	if uint(at) >= tableSize { // also the one pos that has no negative
-		r.turnFar(dst, x, math.Abs(float64(pos)), sign, mag, scale)
+		r.turnFar(dst, stride, x, math.Abs(float64(pos)), sign, mag, scale)
 		return
 	}
 	row := r.chunk(at / chunkSize)[at%chunkSize*2*r.half:][:2*r.half]
 	t := vec.Turn{Cos: row[:r.half], Sin: row[r.half:], CosFactor: mag, SinFactor: sign * mag, Scale: scale}
 	if r.pairing == Interleaved {
-		vec.RotateInterleaved(dst, x, r.headDim, &t)
+		vec.RotateInterleaved(dst, x, stride, r.headDim, &t)
 	} else {
-		vec.RotateHalfSplit(dst, x, r.headDim, &t)
+		vec.RotateHalfSplit(dst, x, stride, r.headDim, &t)
+	}
+}
+
+func multiply(dst, x []float32, scale float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = v * scale
 	}
 }
 
 // turnFar is turn of the rotated dimensions without the table, for pos ≥ 0.
-func (r *RoPE) turnFar(dst, x []float32, pos float64, sign, mag, scale float32) {
+func (r *RoPE) turnFar(dst []float32, stride int, x []float32, pos float64, sign, mag, scale float32) {
 	for i, f := range r.freq {
 		s, c := math.Sincos(pos * f)
 		si, co := float32(s)*(sign*mag), float32(c)*mag
@@ -190,17 +201,12 @@ func (r *RoPE) turnFar(dst, x []float32, pos float64, sign, mag, scale float32) 
 		if r.pairing == HalfSplit {
 			p, q = i, i+r.half
 		}
-		for h := 0; h < len(x); h += r.headDim {
-			a, b := x[h+p], x[h+q]
-			dst[h+p] = (float32(a*co) - float32(b*si)) * scale
-			dst[h+q] = (float32(a*si) + float32(b*co)) * scale
+		for h := range len(x) / r.headDim {
+			v, out := x[h*r.headDim:], dst[h*stride:]
+			a, b := v[p], v[q]
+			out[p] = (float32(a*co) - float32(b*si)) * scale
+			out[q] = (float32(a*si) + float32(b*co)) * scale
 		}
-	}
-}
-
-func multiply(dst, x []float32, scale float32) {
-	for i, v := range x {
-		dst[i] = v * scale
 	}
 }
 

@@ -156,22 +156,32 @@ func testRotateToEqualsRotateAndScale(t *testing.T) {
 					for i := range want {
 						want[i] *= scale
 					}
-					before, dst := append([]float32(nil), x...), make([]float32, len(x))
-					r.RotateTo(dst, x, pos, scale)
-					require.Equal(t, want, dst, "%s at %d, %d heads", name, pos, heads)
-					require.Equal(t, before, x, "source changed")
-					r.RotateTo(x, x, pos, scale)
+					before := append([]float32(nil), x...)
+					for _, stride := range []int{c.HeadDim, c.HeadDim + 5} {
+						dst := make([]float32, (heads-1)*stride+c.HeadDim)
+						r.RotateTo(dst, stride, x, pos, scale)
+						require.Equal(t, before, x, "source changed")
+						for i, v := range dst {
+							if h, e := i/stride, i%stride; e < c.HeadDim {
+								require.Equal(t, want[h*c.HeadDim+e], v, "%s at %d, head %d of %d", name, pos, h, heads)
+							} else {
+								require.Zero(t, v, "written between heads")
+							}
+						}
+					}
+					r.RotateTo(x, c.HeadDim, x, pos, scale)
 					require.Equal(t, want, x, "%s at %d, %d heads in place", name, pos, heads)
 				}
 			}
 		}
 	}
 	r := mustRoPE(t, configs["plain"])
-	r.RotateTo(nil, nil, 3, 2)
-	assert.Panics(t, func() { r.RotateTo(make([]float32, 64), make([]float32, 128), 1, 1) })
-	assert.Panics(t, func() { r.RotateTo(make([]float32, 65), make([]float32, 65), 1, 1) })
 	x, y := make([]float32, 128), make([]float32, 128)
-	assert.Zero(t, testing.AllocsPerRun(20, func() { r.RotateTo(y, x, 7, 0.5); r.RotateHeads(x, 2, 9) }))
+	r.RotateTo(nil, 0, nil, 3, 2)
+	assert.PanicsWithValue(t, "posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 65", func() { r.RotateTo(y, 65, x, 1, 1) })
+	assert.PanicsWithValue(t, "posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 63", func() { r.RotateTo(y, 63, x, 1, 1) })
+	assert.PanicsWithValue(t, "posenc: vector of length 65, want 1 heads of 64 dimensions", func() { r.RotateTo(y, 64, x[:65], 1, 1) })
+	assert.Zero(t, testing.AllocsPerRun(20, func() { r.RotateTo(y, 64, x, 7, 0.5); r.RotateHeads(x, 2, 9) }))
 }
 
 // The table and the direct computation must not differ, so that the seam between them is invisible.
@@ -185,11 +195,11 @@ func testTableEqualsDirectComputation(t *testing.T) {
 			for _, sign := range []float32{1, -1} {
 				x := randomVector(rng, 2*c.HeadDim)
 				y := append([]float32(nil), x...)
-				r.turn(x, x, pos, sign, r.mag, 0.4)
+				r.turn(x, c.HeadDim, x, pos, sign, r.mag, 0.4)
 				for h := range 2 {
 					multiply(y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], 0.4)
 				}
-				r.turnFar(y, y, float64(pos), sign, r.mag, 0.4)
+				r.turnFar(y, c.HeadDim, y, float64(pos), sign, r.mag, 0.4)
 				assert.Equal(t, y, x, "%s at %d", name, pos)
 			}
 		}
@@ -359,7 +369,7 @@ func TestConcurrentUse(t *testing.T) {
 				copy(y, x)
 				copy(want, x)
 				r.Rotate(y, pos)
-				alone.turnFar(want, want, float64(pos), 1, 1, 1)
+				alone.turnFar(want, c.HeadDim, want, float64(pos), 1, 1, 1)
 				if !assert.Equal(t, want, y, "position %d", pos) {
 					return
 				}
@@ -371,13 +381,19 @@ func TestConcurrentUse(t *testing.T) {
 
 func BenchmarkRotate(b *testing.B) {
 	for _, name := range []string{"plain", "half-split"} {
-		b.Run(name, func(b *testing.B) {
-			r := mustRoPE(b, configs[name])
-			x := randomVector(rand.New(rand.NewPCG(1, 1)), 64)
-			b.SetBytes(4 * 64)
-			for i := range b.N {
-				r.Rotate(x, i&1023)
-			}
-		})
+		r := mustRoPE(b, configs[name])
+		x := randomVector(rand.New(rand.NewPCG(1, 1)), 3*64)
+		dst := make([]float32, len(x))
+		run := func(kind string, n int, rotate func(pos int)) {
+			b.Run(name+"/"+kind, func(b *testing.B) {
+				for i := range b.N {
+					rotate(i & 1023)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/elem")
+			})
+		}
+		run("in-place", 64, func(pos int) { r.Rotate(x[:64], pos) })
+		run("to", 64, func(pos int) { r.RotateTo(dst[:64], 64, x[:64], pos, 0.125) })
+		run("to-3-heads", 3*64, func(pos int) { r.RotateTo(dst, 64, x, pos, 0.125) })
 	}
 }

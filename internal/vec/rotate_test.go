@@ -15,14 +15,15 @@ import (
 )
 
 func TestRotations(t *testing.T) {
-	for name, rotate := range map[string]func(dst, x []float32, dim int, t *Turn){
+	for name, rotate := range map[string]func(dst, x []float32, stride, dim int, t *Turn){
 		"RotateInterleaved": RotateInterleaved, "RotateHalfSplit": RotateHalfSplit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(21, 22))
 			for pairs := range 70 {
 				dim, heads := 2*pairs+max(pairs%3, 1-pairs), pairs%5
-				x, rest := random(r, heads*dim), random(r, heads*dim)
+				stride := dim + pairs%2*9
+				x, rest := random(r, heads*dim), random(r, max(heads*stride-(stride-dim), 0))
 				turn := Turn{Cos: random(r, pairs), Sin: random(r, pairs), CosFactor: 1.25, SinFactor: -0.75, Scale: 0.3}
 				var first []uint32
 				onEveryTierQuietly(func(tier cpu.Tier) {
@@ -32,7 +33,7 @@ func TestRotations(t *testing.T) {
 					sin, sinWhole := guarded(turn.Sin, 7*pairs)
 					turn := turn
 					turn.Cos, turn.Sin = cos, sin
-					rotate(dst, src, dim, &turn)
+					rotate(dst, src, stride, dim, &turn)
 					require.True(t, srcWhole() && dstWhole() && cosWhole() && sinWhole(), "%v: written outside, %d pairs", tier, pairs)
 					require.Equal(t, bits(x), bits(src), "%v: source changed", tier)
 					if first == nil {
@@ -46,17 +47,20 @@ func TestRotations(t *testing.T) {
 								p, q = h*dim+i, h*dim+pairs+i
 							}
 							z := complex(float64(x[p]), float64(x[q])) * complex(float64(cos[i])*1.25, float64(sin[i])*-0.75) * complex(float64(turn.Scale), 0)
-							got := complex(float64(dst[p]), float64(dst[q]))
+							at := h * (stride - dim)
+							got := complex(float64(dst[at+p]), float64(dst[at+q]))
 							limit := 5 * eps32 * math.Hypot(float64(x[p]), float64(x[q])) * math.Hypot(1.25*float64(cos[i]), 0.75*float64(sin[i]))
 							require.LessOrEqual(t, cmplx.Abs(got-z), limit, "%v: head %d of %d, pair %d of %d", tier, h, heads, i, pairs)
 						}
-						for i := h*dim + 2*pairs; i < (h+1)*dim; i++ {
-							require.Equal(t, rest[i], dst[i], "%v: dimension %d was touched", tier, i)
-							dst[i] = x[i]
+						for i := 2 * pairs; i < stride && h*stride+i < len(dst); i++ {
+							require.Equal(t, rest[h*stride+i], dst[h*stride+i], "%v: element %d of head %d was touched", tier, i, h)
 						}
 					}
-					rotate(src, src, dim, &turn)
-					require.Equal(t, bits(dst), bits(src), "%v: in place", tier)
+					rotate(src, src, dim, dim, &turn)
+					for h := range heads {
+						require.Equal(t, bits(dst[h*stride:][:2*pairs]), bits(src[h*dim:][:2*pairs]), "%v: in place", tier)
+						require.Equal(t, x[h*dim+2*pairs:(h+1)*dim], src[h*dim+2*pairs:(h+1)*dim], "%v: in place, not to be touched", tier)
+					}
 				})
 			}
 		})
@@ -67,11 +71,14 @@ func TestRotationsRefuseWrongShapes(t *testing.T) {
 	turn := &Turn{Cos: make([]float32, 2), Sin: make([]float32, 2)}
 	x := make([]float32, 12)
 	for name, call := range map[string]func(){
-		"vec: RotateHalfSplit: slice of length 11 among slices of length 12":  func() { RotateHalfSplit(x, x[:11], 4, turn) },
-		"vec: RotateHalfSplit: slice of length 12 among slices of length 10":  func() { RotateHalfSplit(x, x, 5, turn) },
-		"vec: RotateInterleaved: slice of length 3 among slices of length 4":  func() { RotateInterleaved(x, x, 3, turn) },
-		"vec: RotateInterleaved: slice of length 1 among slices of length 2":  func() { RotateInterleaved(x, x, 4, &Turn{Cos: x[:2], Sin: x[:1]}) },
-		"vec: RotateInterleaved: slice of length 12 among slices of length 0": func() { RotateInterleaved(nil, x, 4, turn) },
+		"vec: RotateHalfSplit: slice of length 11 among slices of length 12":   func() { RotateHalfSplit(x[:11], x, 4, 4, turn) },
+		"vec: RotateHalfSplit: slice of length 12 among slices of length 10":   func() { RotateHalfSplit(x, x, 5, 5, turn) },
+		"vec: RotateInterleaved: slice of length 3 among slices of length 4":   func() { RotateInterleaved(x, x, 3, 3, turn) },
+		"vec: RotateInterleaved: slice of length 4 among slices of length 6":   func() { RotateInterleaved(x, x, 4, 6, turn) },
+		"vec: RotateInterleaved: slice of length 12 among slices of length 14": func() { RotateInterleaved(x, x, 5, 4, turn) },
+		"vec: RotateInterleaved: slice of length 0 among slices of length 1":   func() { RotateInterleaved(x, x, 0, 0, &Turn{}) },
+		"vec: RotateInterleaved: slice of length 1 among slices of length 2":   func() { RotateInterleaved(x, x, 4, 4, &Turn{Cos: x[:2], Sin: x[:1]}) },
+		"vec: RotateInterleaved: slice of length 0 among slices of length 12":  func() { RotateInterleaved(nil, x, 4, 4, turn) },
 	} {
 		func() {
 			defer func() {

@@ -1043,20 +1043,22 @@ done:
 	VZEROUPPER
 	RET
 
-// func rotateInterleavedAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, dim int, cosFactor float32, sinFactor float32, scale float32)
+// func rotateInterleavedAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
 // Requires: AVX, AVX2
-TEXT ·rotateInterleavedAVX2(SB), NOSPLIT, $0-68
+TEXT ·rotateInterleavedAVX2(SB), NOSPLIT, $0-76
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         cos+16(FP), DX
 	MOVQ         sin+24(FP), BX
 	MOVQ         pairs+32(FP), SI
 	MOVQ         heads+40(FP), DI
-	MOVQ         dim+48(FP), R8
-	VBROADCASTSS cosFactor+56(FP), Y0
-	VBROADCASTSS sinFactor+60(FP), Y1
-	VBROADCASTSS scale+64(FP), Y2
+	MOVQ         stride+48(FP), R8
+	MOVQ         dim+56(FP), R9
+	VBROADCASTSS cosFactor+64(FP), Y0
+	VBROADCASTSS sinFactor+68(FP), Y1
+	VBROADCASTSS scale+72(FP), Y2
 	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
 	VMOVUPS      pairIndex<>+0(SB), Y3
 	VMOVUPS      evenSign<>+0(SB), Y4
 	VXORPS       Y4, Y1, Y1
@@ -1070,21 +1072,21 @@ block:
 	VMOVUPS (BX), X5
 	VPERMPS Y5, Y3, Y6
 	VMULPS  Y1, Y6, Y6
-	MOVQ    AX, R9
-	MOVQ    CX, R10
-	MOVQ    DI, R11
+	MOVQ    AX, R10
+	MOVQ    CX, R11
+	MOVQ    DI, R12
 
 heads:
-	VMOVUPS   (R10), Y7
+	VMOVUPS   (R11), Y7
 	VPERMILPS $0xb1, Y7, Y8
 	VMULPS    Y4, Y7, Y7
 	VMULPS    Y6, Y8, Y8
 	VADDPS    Y8, Y7, Y7
 	VMULPS    Y2, Y7, Y7
-	VMOVUPS   Y7, (R9)
-	ADDQ      R8, R9
+	VMOVUPS   Y7, (R10)
 	ADDQ      R8, R10
-	DECQ      R11
+	ADDQ      R9, R11
+	DECQ      R12
 	JNZ       heads
 	ADDQ      $0x00000020, AX
 	ADDQ      $0x00000020, CX
@@ -1096,59 +1098,61 @@ heads:
 tail:
 	TESTQ      SI, SI
 	JZ         done
-	LEAQ       tailMask<>+256(SB), R9
-	MOVQ       SI, R10
-	SHLQ       $0x02, R10
-	SUBQ       R10, R9
-	VMOVUPS    (R9), X4
+	LEAQ       tailMask<>+256(SB), R10
+	MOVQ       SI, R11
+	SHLQ       $0x02, R11
+	SUBQ       R11, R10
+	VMOVUPS    (R10), X4
 	LEAQ       (SI)(SI*1), SI
-	LEAQ       tailMask<>+256(SB), R9
+	LEAQ       tailMask<>+256(SB), R10
 	SHLQ       $0x02, SI
-	SUBQ       SI, R9
-	VMOVUPS    (R9), Y6
+	SUBQ       SI, R10
+	VMOVUPS    (R10), Y6
 	VMASKMOVPS (DX), X4, X5
 	VPERMPS    Y5, Y3, Y7
 	VMULPS     Y0, Y7, Y7
 	VMASKMOVPS (BX), X4, X5
 	VPERMPS    Y5, Y3, Y0
 	VMULPS     Y1, Y0, Y0
-	MOVQ       AX, R9
-	MOVQ       CX, R10
-	MOVQ       DI, R11
+	MOVQ       AX, R10
+	MOVQ       CX, R11
+	MOVQ       DI, R12
 
 tailHeads:
-	VMASKMOVPS (R10), Y6, Y1
+	VMASKMOVPS (R11), Y6, Y1
 	VPERMILPS  $0xb1, Y1, Y3
 	VMULPS     Y7, Y1, Y1
 	VMULPS     Y0, Y3, Y3
 	VADDPS     Y3, Y1, Y1
 	VMULPS     Y2, Y1, Y1
-	VMASKMOVPS Y1, Y6, (R9)
-	ADDQ       R8, R9
+	VMASKMOVPS Y1, Y6, (R10)
 	ADDQ       R8, R10
-	DECQ       R11
+	ADDQ       R9, R11
+	DECQ       R12
 	JNZ        tailHeads
 
 done:
 	VZEROUPPER
 	RET
 
-// func rotateHalfSplitAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, dim int, cosFactor float32, sinFactor float32, scale float32)
+// func rotateHalfSplitAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
 // Requires: AVX
-TEXT ·rotateHalfSplitAVX2(SB), NOSPLIT, $0-68
+TEXT ·rotateHalfSplitAVX2(SB), NOSPLIT, $0-76
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         cos+16(FP), DX
 	MOVQ         sin+24(FP), BX
 	MOVQ         pairs+32(FP), SI
 	MOVQ         heads+40(FP), DI
-	MOVQ         dim+48(FP), R8
-	VBROADCASTSS cosFactor+56(FP), Y0
-	VBROADCASTSS sinFactor+60(FP), Y1
-	VBROADCASTSS scale+64(FP), Y2
+	MOVQ         stride+48(FP), R8
+	MOVQ         dim+56(FP), R9
+	VBROADCASTSS cosFactor+64(FP), Y0
+	VBROADCASTSS sinFactor+68(FP), Y1
+	VBROADCASTSS scale+72(FP), Y2
 	SHLQ         $0x02, R8
-	MOVQ         SI, R12
-	SHLQ         $0x02, R12
+	SHLQ         $0x02, R9
+	MOVQ         SI, R13
+	SHLQ         $0x02, R13
 
 block:
 	CMPQ    SI, $0x00000008
@@ -1157,13 +1161,13 @@ block:
 	VMOVUPS (BX), Y4
 	VMULPS  Y0, Y3, Y3
 	VMULPS  Y1, Y4, Y4
-	MOVQ    AX, R9
-	MOVQ    CX, R10
-	MOVQ    DI, R11
+	MOVQ    AX, R10
+	MOVQ    CX, R11
+	MOVQ    DI, R12
 
 heads:
-	VMOVUPS (R10), Y5
-	VMOVUPS (R10)(R12*1), Y6
+	VMOVUPS (R11), Y5
+	VMOVUPS (R11)(R13*1), Y6
 	VMULPS  Y3, Y5, Y7
 	VMULPS  Y4, Y6, Y8
 	VSUBPS  Y8, Y7, Y7
@@ -1172,11 +1176,11 @@ heads:
 	VADDPS  Y6, Y5, Y5
 	VMULPS  Y2, Y7, Y7
 	VMULPS  Y2, Y5, Y5
-	VMOVUPS Y7, (R9)
-	VMOVUPS Y5, (R9)(R12*1)
-	ADDQ    R8, R9
+	VMOVUPS Y7, (R10)
+	VMOVUPS Y5, (R10)(R13*1)
 	ADDQ    R8, R10
-	DECQ    R11
+	ADDQ    R9, R11
+	DECQ    R12
 	JNZ     heads
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
@@ -1188,21 +1192,21 @@ heads:
 tail:
 	TESTQ      SI, SI
 	JZ         done
-	LEAQ       tailMask<>+256(SB), R9
+	LEAQ       tailMask<>+256(SB), R10
 	SHLQ       $0x02, SI
-	SUBQ       SI, R9
-	VMOVUPS    (R9), Y3
+	SUBQ       SI, R10
+	VMOVUPS    (R10), Y3
 	VMASKMOVPS (DX), Y3, Y4
 	VMASKMOVPS (BX), Y3, Y5
 	VMULPS     Y0, Y4, Y4
 	VMULPS     Y1, Y5, Y5
-	MOVQ       AX, R9
-	MOVQ       CX, R10
-	MOVQ       DI, R11
+	MOVQ       AX, R10
+	MOVQ       CX, R11
+	MOVQ       DI, R12
 
 tailHeads:
-	VMASKMOVPS (R10), Y3, Y0
-	VMASKMOVPS (R10)(R12*1), Y3, Y1
+	VMASKMOVPS (R11), Y3, Y0
+	VMASKMOVPS (R11)(R13*1), Y3, Y1
 	VMULPS     Y4, Y0, Y6
 	VMULPS     Y5, Y1, Y7
 	VSUBPS     Y7, Y6, Y6
@@ -1211,11 +1215,11 @@ tailHeads:
 	VADDPS     Y1, Y0, Y0
 	VMULPS     Y2, Y6, Y6
 	VMULPS     Y2, Y0, Y0
-	VMASKMOVPS Y6, Y3, (R9)
-	VMASKMOVPS Y0, Y3, (R9)(R12*1)
-	ADDQ       R8, R9
+	VMASKMOVPS Y6, Y3, (R10)
+	VMASKMOVPS Y0, Y3, (R10)(R13*1)
 	ADDQ       R8, R10
-	DECQ       R11
+	ADDQ       R9, R11
+	DECQ       R12
 	JNZ        tailHeads
 
 done:
@@ -1858,20 +1862,22 @@ done:
 	VZEROUPPER
 	RET
 
-// func rotateInterleavedAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, dim int, cosFactor float32, sinFactor float32, scale float32)
+// func rotateInterleavedAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL
-TEXT ·rotateInterleavedAVX512(SB), NOSPLIT, $0-68
+TEXT ·rotateInterleavedAVX512(SB), NOSPLIT, $0-76
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), DX
 	MOVQ         cos+16(FP), BX
 	MOVQ         sin+24(FP), SI
 	MOVQ         pairs+32(FP), DI
 	MOVQ         heads+40(FP), R8
-	MOVQ         dim+48(FP), R9
-	VBROADCASTSS cosFactor+56(FP), Z0
-	VBROADCASTSS sinFactor+60(FP), Z1
-	VBROADCASTSS scale+64(FP), Z2
+	MOVQ         stride+48(FP), R9
+	MOVQ         dim+56(FP), R10
+	VBROADCASTSS cosFactor+64(FP), Z0
+	VBROADCASTSS sinFactor+68(FP), Z1
+	VBROADCASTSS scale+72(FP), Z2
 	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
 	VMOVUPS      pairIndex<>+0(SB), Z3
 	VMOVUPS      evenSign<>+0(SB), Z4
 	VXORPS       Z4, Z1, Z1
@@ -1886,11 +1892,11 @@ block:
 	VPERMPS Z5, Z3, Z6
 	VMULPS  Z1, Z6, Z6
 	MOVQ    AX, CX
-	MOVQ    DX, R10
-	MOVQ    R8, R11
+	MOVQ    DX, R11
+	MOVQ    R8, R12
 
 heads:
-	VMOVUPS   (R10), Z7
+	VMOVUPS   (R11), Z7
 	VPERMILPS $0xb1, Z7, Z8
 	VMULPS    Z4, Z7, Z7
 	VMULPS    Z6, Z8, Z8
@@ -1898,8 +1904,8 @@ heads:
 	VMULPS    Z2, Z7, Z7
 	VMOVUPS   Z7, (CX)
 	ADDQ      R9, CX
-	ADDQ      R9, R10
-	DECQ      R11
+	ADDQ      R10, R11
+	DECQ      R12
 	JNZ       heads
 	ADDQ      $0x00000040, AX
 	ADDQ      $0x00000040, DX
@@ -1912,10 +1918,10 @@ tail:
 	TESTQ     DI, DI
 	JZ        done
 	MOVQ      DI, CX
-	MOVQ      $+1, R10
-	SHLQ      CL, R10
-	DECQ      R10
-	KMOVW     R10, K1
+	MOVQ      $+1, R11
+	SHLQ      CL, R11
+	DECQ      R11
+	KMOVW     R11, K1
 	LEAQ      (DI)(DI*1), CX
 	MOVQ      $+1, DI
 	SHLQ      CL, DI
@@ -1928,11 +1934,11 @@ tail:
 	VPERMPS   Z5, Z3, Z0
 	VMULPS    Z1, Z0, Z0
 	MOVQ      AX, CX
-	MOVQ      DX, R10
-	MOVQ      R8, R11
+	MOVQ      DX, R11
+	MOVQ      R8, R12
 
 tailHeads:
-	VMOVUPS.Z (R10), K2, Z1
+	VMOVUPS.Z (R11), K2, Z1
 	VPERMILPS $0xb1, Z1, Z3
 	VMULPS    Z4, Z1, Z1
 	VMULPS    Z0, Z3, Z3
@@ -1940,30 +1946,32 @@ tailHeads:
 	VMULPS    Z2, Z1, Z1
 	VMOVUPS   Z1, K2, (CX)
 	ADDQ      R9, CX
-	ADDQ      R9, R10
-	DECQ      R11
+	ADDQ      R10, R11
+	DECQ      R12
 	JNZ       tailHeads
 
 done:
 	VZEROUPPER
 	RET
 
-// func rotateHalfSplitAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, dim int, cosFactor float32, sinFactor float32, scale float32)
+// func rotateHalfSplitAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
 // Requires: AVX, AVX512F
-TEXT ·rotateHalfSplitAVX512(SB), NOSPLIT, $0-68
+TEXT ·rotateHalfSplitAVX512(SB), NOSPLIT, $0-76
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), DX
 	MOVQ         cos+16(FP), BX
 	MOVQ         sin+24(FP), SI
 	MOVQ         pairs+32(FP), CX
 	MOVQ         heads+40(FP), DI
-	MOVQ         dim+48(FP), R8
-	VBROADCASTSS cosFactor+56(FP), Z0
-	VBROADCASTSS sinFactor+60(FP), Z1
-	VBROADCASTSS scale+64(FP), Z2
+	MOVQ         stride+48(FP), R8
+	MOVQ         dim+56(FP), R9
+	VBROADCASTSS cosFactor+64(FP), Z0
+	VBROADCASTSS sinFactor+68(FP), Z1
+	VBROADCASTSS scale+72(FP), Z2
 	SHLQ         $0x02, R8
-	MOVQ         CX, R9
 	SHLQ         $0x02, R9
+	MOVQ         CX, R10
+	SHLQ         $0x02, R10
 
 block:
 	CMPQ    CX, $0x00000010
@@ -1972,13 +1980,13 @@ block:
 	VMOVUPS (SI), Z4
 	VMULPS  Z0, Z3, Z3
 	VMULPS  Z1, Z4, Z4
-	MOVQ    AX, R10
-	MOVQ    DX, R11
-	MOVQ    DI, R12
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+	MOVQ    DI, R13
 
 heads:
-	VMOVUPS (R11), Z5
-	VMOVUPS (R11)(R9*1), Z6
+	VMOVUPS (R12), Z5
+	VMOVUPS (R12)(R10*1), Z6
 	VMULPS  Z3, Z5, Z7
 	VMULPS  Z4, Z6, Z8
 	VSUBPS  Z8, Z7, Z7
@@ -1987,11 +1995,11 @@ heads:
 	VADDPS  Z6, Z5, Z5
 	VMULPS  Z2, Z7, Z7
 	VMULPS  Z2, Z5, Z5
-	VMOVUPS Z7, (R10)
-	VMOVUPS Z5, (R10)(R9*1)
-	ADDQ    R8, R10
+	VMOVUPS Z7, (R11)
+	VMOVUPS Z5, (R11)(R10*1)
 	ADDQ    R8, R11
-	DECQ    R12
+	ADDQ    R9, R12
+	DECQ    R13
 	JNZ     heads
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, DX
@@ -2003,21 +2011,21 @@ heads:
 tail:
 	TESTQ     CX, CX
 	JZ        done
-	MOVQ      $+1, R10
-	SHLQ      CL, R10
-	DECQ      R10
-	KMOVW     R10, K1
+	MOVQ      $+1, R11
+	SHLQ      CL, R11
+	DECQ      R11
+	KMOVW     R11, K1
 	VMOVUPS.Z (BX), K1, Z3
 	VMOVUPS.Z (SI), K1, Z4
 	VMULPS    Z0, Z3, Z3
 	VMULPS    Z1, Z4, Z4
-	MOVQ      AX, R10
-	MOVQ      DX, R11
-	MOVQ      DI, R12
+	MOVQ      AX, R11
+	MOVQ      DX, R12
+	MOVQ      DI, R13
 
 tailHeads:
-	VMOVUPS.Z (R11), K1, Z0
-	VMOVUPS.Z (R11)(R9*1), K1, Z1
+	VMOVUPS.Z (R12), K1, Z0
+	VMOVUPS.Z (R12)(R10*1), K1, Z1
 	VMULPS    Z3, Z0, Z5
 	VMULPS    Z4, Z1, Z6
 	VSUBPS    Z6, Z5, Z5
@@ -2026,11 +2034,11 @@ tailHeads:
 	VADDPS    Z1, Z0, Z0
 	VMULPS    Z2, Z5, Z5
 	VMULPS    Z2, Z0, Z0
-	VMOVUPS   Z5, K1, (R10)
-	VMOVUPS   Z0, K1, (R10)(R9*1)
-	ADDQ      R8, R10
+	VMOVUPS   Z5, K1, (R11)
+	VMOVUPS   Z0, K1, (R11)(R10*1)
 	ADDQ      R8, R11
-	DECQ      R12
+	ADDQ      R9, R12
+	DECQ      R13
 	JNZ       tailHeads
 
 done:

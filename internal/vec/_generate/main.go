@@ -505,21 +505,22 @@ func scaleMul(t *isa) {
 type rotation struct {
 	t                           *isa
 	dst, x, cos, sin            GPVirtual
-	pairs, heads, stride        GPVirtual
+	pairs, heads, stride, dim   GPVirtual // stride and dim in bytes
 	cosFactor, sinFactor, scale VecVirtual
 	headDst, headX, head        GPVirtual
 }
 
-const rotateSignature = "func(dst, x, cos, sin *float32, pairs, heads, dim int, cosFactor, sinFactor, scale float32)"
+const rotateSignature = "func(dst, x, cos, sin *float32, pairs, heads, stride, dim int, cosFactor, sinFactor, scale float32)"
 
 func newRotation(t *isa) *rotation {
 	r := &rotation{
 		t: t, dst: pointer("dst"), x: pointer("x"), cos: pointer("cos"), sin: pointer("sin"),
-		pairs: pointer("pairs"), heads: pointer("heads"), stride: pointer("dim"),
+		pairs: pointer("pairs"), heads: pointer("heads"), stride: pointer("stride"), dim: pointer("dim"),
 		cosFactor: t.broadcast("cosFactor"), sinFactor: t.broadcast("sinFactor"), scale: t.broadcast("scale"),
 		headDst: GP64(), headX: GP64(), head: GP64(),
 	}
 	SHLQ(Imm(2), r.stride)
+	SHLQ(Imm(2), r.dim)
 	return r
 }
 
@@ -533,7 +534,7 @@ func (r *rotation) walk(pairs, elements int, table func(tail bool) (head func())
 		Label(name)
 		head()
 		ADDQ(r.stride, r.headDst)
-		ADDQ(r.stride, r.headX)
+		ADDQ(r.dim, r.headX)
 		DECQ(r.head)
 		JNZ(LabelRef(name))
 	}
