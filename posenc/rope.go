@@ -116,7 +116,7 @@ func (r *RoPE) Rotate(x []float32, pos int) { r.RotateHeads(x, 1, pos) }
 // RotateHeads turns x [heads][HeadDim] in place to position pos. It panics if the length of x is wrong.
 func (r *RoPE) RotateHeads(x []float32, heads, pos int) {
 	r.check(x, heads)
-	r.turn(x, r.headDim, x, pos, 1, r.mag, 1)
+	r.turn(x, r.headDim, x, heads, pos, 1, r.mag, 1)
 }
 
 // RotateTo turns the heads of x, any number of vectors [HeadDim] end to end, to position pos as Rotate does, multiplies them by scale, and
@@ -128,20 +128,20 @@ func (r *RoPE) RotateTo(dst []float32, stride int, x []float32, pos int, scale f
 	if need := (heads-1)*stride + r.headDim; heads > 0 && (stride < r.headDim || len(dst) < need) {
 		panic(fmt.Sprintf("posenc: %d heads of %d dimensions do not fit a slice of length %d at a stride of %d", heads, r.headDim, len(dst), stride))
 	}
-	r.turn(dst, stride, x, pos, 1, r.mag, scale)
+	r.turn(dst, stride, x, heads, pos, 1, r.mag, scale)
 }
 
 // Shift moves the rotated vector x [HeadDim] in place from any position n to n+delta: a rotation without magnitude.
 func (r *RoPE) Shift(x []float32, delta int) {
 	r.check(x, 1)
-	r.turn(x, r.headDim, x, delta, 1, 1, 1)
+	r.turn(x, r.headDim, x, 1, delta, 1, 1, 1)
 }
 
 // Unrotate is the inverse of Rotate up to rounding: it takes x [HeadDim] in place from position pos back to the vector
 // before Rotate.
 func (r *RoPE) Unrotate(x []float32, pos int) {
 	r.check(x, 1)
-	r.turn(x, r.headDim, x, pos, -1, r.invMag, 1)
+	r.turn(x, r.headDim, x, 1, pos, -1, r.invMag, 1)
 }
 
 func (r *RoPE) check(x []float32, heads int) {
@@ -152,8 +152,8 @@ func (r *RoPE) check(x []float32, heads int) {
 
 // turn writes head h of x, rotated by sign·pos (sign is 1 or −1), with the rotated dimensions multiplied by mag and then all of them by scale,
 // to dst[h·stride:]. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
-func (r *RoPE) turn(dst []float32, stride int, x []float32, pos int, sign, mag, scale float32) {
-	if len(x) == 0 {
+func (r *RoPE) turn(dst []float32, stride int, x []float32, heads, pos int, sign, mag, scale float32) {
+	if heads == 0 {
 		return
 	}
 	still := 2 * r.half // dimensions from here on are not turned
@@ -161,7 +161,7 @@ func (r *RoPE) turn(dst []float32, stride int, x []float32, pos int, sign, mag, 
 		still = 0
 	}
 	if still < r.headDim && (scale != 1 || &dst[0] != &x[0]) {
-		for h := range len(x) / r.headDim {
+		for h := range heads {
 			multiply(dst[h*stride+still:], x[h*r.headDim+still:(h+1)*r.headDim], scale)
 		}
 	}
@@ -173,15 +173,15 @@ func (r *RoPE) turn(dst []float32, stride int, x []float32, pos int, sign, mag, 
 		sign, at = -sign, -pos
 	}
 	if uint(at) >= tableSize { // also the one pos that has no negative
-		r.turnFar(dst, stride, x, math.Abs(float64(pos)), sign, mag, scale)
+		r.turnFar(dst, stride, x, heads, math.Abs(float64(pos)), sign, mag, scale)
 		return
 	}
 	row := r.chunk(at / chunkSize)[at%chunkSize*2*r.half:][:2*r.half]
 	t := vec.Turn{Cos: row[:r.half], Sin: row[r.half:], CosFactor: mag, SinFactor: sign * mag, Scale: scale}
 	if r.pairing == Interleaved {
-		vec.RotateInterleaved(dst, x, stride, r.headDim, &t)
+		vec.RotateInterleaved(dst, x, heads, stride, r.headDim, &t)
 	} else {
-		vec.RotateHalfSplit(dst, x, stride, r.headDim, &t)
+		vec.RotateHalfSplit(dst, x, heads, stride, r.headDim, &t)
 	}
 }
 
@@ -193,7 +193,7 @@ func multiply(dst, x []float32, scale float32) {
 }
 
 // turnFar is turn of the rotated dimensions without the table, for pos ≥ 0.
-func (r *RoPE) turnFar(dst []float32, stride int, x []float32, pos float64, sign, mag, scale float32) {
+func (r *RoPE) turnFar(dst []float32, stride int, x []float32, heads int, pos float64, sign, mag, scale float32) {
 	for i, f := range r.freq {
 		s, c := math.Sincos(pos * f)
 		si, co := float32(s)*(sign*mag), float32(c)*mag
@@ -201,7 +201,7 @@ func (r *RoPE) turnFar(dst []float32, stride int, x []float32, pos float64, sign
 		if r.pairing == HalfSplit {
 			p, q = i, i+r.half
 		}
-		for h := range len(x) / r.headDim {
+		for h := range heads {
 			v, out := x[h*r.headDim:], dst[h*stride:]
 			a, b := v[p], v[q]
 			out[p] = (float32(a*co) - float32(b*si)) * scale

@@ -195,11 +195,11 @@ func testTableEqualsDirectComputation(t *testing.T) {
 			for _, sign := range []float32{1, -1} {
 				x := randomVector(rng, 2*c.HeadDim)
 				y := append([]float32(nil), x...)
-				r.turn(x, c.HeadDim, x, pos, sign, r.mag, 0.4)
+				r.turn(x, c.HeadDim, x, 2, pos, sign, r.mag, 0.4)
 				for h := range 2 {
 					multiply(y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], 0.4)
 				}
-				r.turnFar(y, c.HeadDim, y, float64(pos), sign, r.mag, 0.4)
+				r.turnFar(y, c.HeadDim, y, 2, float64(pos), sign, r.mag, 0.4)
 				assert.Equal(t, y, x, "%s at %d", name, pos)
 			}
 		}
@@ -369,7 +369,7 @@ func TestConcurrentUse(t *testing.T) {
 				copy(y, x)
 				copy(want, x)
 				r.Rotate(y, pos)
-				alone.turnFar(want, c.HeadDim, want, float64(pos), 1, 1, 1)
+				alone.turnFar(want, c.HeadDim, want, 1, float64(pos), 1, 1, 1)
 				if !assert.Equal(t, want, y, "position %d", pos) {
 					return
 				}

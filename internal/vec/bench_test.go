@@ -31,8 +31,8 @@ func BenchmarkKernels(b *testing.B) {
 		{"Exp", 15, func() { Exp(dst, x) }},
 		{"SiLUMul", 0, func() { SiLUMul(dst, x, y) }},
 		{"RMSNorm", 0, func() { RMSNorm(dst, x, y, 1e-5) }},
-		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, dim, dim, turn) }},
-		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, dim, dim, turn) }},
+		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, n/dim, dim, dim, turn) }},
+		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, n/dim, dim, dim, turn) }},
 	} {
 		for _, tier := range cpu.Tiers() {
 			b.Run(fmt.Sprintf("%s/%v", k.name, tier), func(b *testing.B) {

@@ -102,26 +102,26 @@ func scaleMulVector(dst, x, w []float32, scale float64) bool {
 	return true
 }
 
-func rotateInterleavedVector(dst, x []float32, stride, dim int, t *Turn) bool {
+func rotateInterleavedVector(dst, x []float32, heads, stride, dim int, t *Turn) bool {
 	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateInterleavedAVX512(d, s, cos, sin, len(t.Cos), len(x)/dim, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateInterleavedAVX512(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
 	case cpu.AVX2:
-		rotateInterleavedAVX2(d, s, cos, sin, len(t.Cos), len(x)/dim, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateInterleavedAVX2(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
 	default:
 		return false
 	}
 	return true
 }
 
-func rotateHalfSplitVector(dst, x []float32, stride, dim int, t *Turn) bool {
+func rotateHalfSplitVector(dst, x []float32, heads, stride, dim int, t *Turn) bool {
 	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateHalfSplitAVX512(d, s, cos, sin, len(t.Cos), len(x)/dim, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateHalfSplitAVX512(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
 	case cpu.AVX2:
-		rotateHalfSplitAVX2(d, s, cos, sin, len(t.Cos), len(x)/dim, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateHalfSplitAVX2(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
 	default:
 		return false
 	}

@@ -12,26 +12,26 @@ type Turn struct {
 	CosFactor, SinFactor, Scale float32
 }
 
-// check panics unless x is whole heads [dim], Cos, Sin and dim fit together, and dst has room for the heads.
-func (t *Turn) check(name string, dst, x []float32, stride, dim int) {
+// check panics unless x is heads vectors [dim], Cos, Sin and dim fit together, and dst has room for the heads.
+func (t *Turn) check(name string, dst, x []float32, heads, stride, dim int) {
 	check(name, len(t.Cos), len(t.Sin))
-	check(name, max(dim, 2*len(t.Cos), 1), dim)
+	check(name, max(dim, 2*len(t.Cos)), dim)
 	check(name, max(stride, dim), stride)
-	check(name, len(x)/dim*dim, len(x))
-	if need := (len(x)/dim-1)*stride + dim; len(x) > 0 && len(dst) < need {
+	check(name, heads*dim, len(x))
+	if need := (heads-1)*stride + dim; heads > 0 && len(dst) < need {
 		check(name, need, len(dst))
 	}
 }
 
 // RotateInterleaved turns the pairs (0,1), (2,3), … of every head of x [heads][dim] and writes head h to dst[h·stride:]. Dimensions from
 // 2·len(t.Cos) on are not touched. dst may be x if stride is dim.
-func RotateInterleaved(dst, x []float32, stride, dim int, t *Turn) {
-	t.check("RotateInterleaved", dst, x, stride, dim)
-	if len(x) == 0 || rotateInterleavedVector(dst, x, stride, dim, t) {
+func RotateInterleaved(dst, x []float32, heads, stride, dim int, t *Turn) {
+	t.check("RotateInterleaved", dst, x, heads, stride, dim)
+	if heads <= 0 || rotateInterleavedVector(dst, x, heads, stride, dim, t) {
 		return
 	}
 	cos, sin := t.Cos, t.Sin[:len(t.Cos)]
-	for h := range len(x) / dim {
+	for h := range heads {
 		v, out := x[h*dim:][:2*len(cos)], dst[h*stride:][:2*len(cos)]
 		for i, c := range cos {
 			co, si := c*t.CosFactor, sin[i]*t.SinFactor
@@ -44,13 +44,13 @@ func RotateInterleaved(dst, x []float32, stride, dim int, t *Turn) {
 
 // RotateHalfSplit turns the pairs (i, n+i) for i < n = len(t.Cos) of every head of x [heads][dim] and writes head h to dst[h·stride:].
 // Dimensions from 2n on are not touched. dst may be x if stride is dim.
-func RotateHalfSplit(dst, x []float32, stride, dim int, t *Turn) {
-	t.check("RotateHalfSplit", dst, x, stride, dim)
-	if len(x) == 0 || rotateHalfSplitVector(dst, x, stride, dim, t) {
+func RotateHalfSplit(dst, x []float32, heads, stride, dim int, t *Turn) {
+	t.check("RotateHalfSplit", dst, x, heads, stride, dim)
+	if heads <= 0 || rotateHalfSplitVector(dst, x, heads, stride, dim, t) {
 		return
 	}
 	cos, sin := t.Cos, t.Sin[:len(t.Cos)]
-	for h := range len(x) / dim {
+	for h := range heads {
 		low, high := x[h*dim:][:len(cos)], x[h*dim+len(cos):][:len(cos)]
 		outLow, outHigh := dst[h*stride:][:len(cos)], dst[h*stride+len(cos):][:len(cos)]
 		for i, c := range cos {

@@ -15,7 +15,7 @@ import (
 )
 
 func TestRotations(t *testing.T) {
-	for name, rotate := range map[string]func(dst, x []float32, stride, dim int, t *Turn){
+	for name, rotate := range map[string]func(dst, x []float32, heads, stride, dim int, t *Turn){
 		"RotateInterleaved": RotateInterleaved, "RotateHalfSplit": RotateHalfSplit,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestRotations(t *testing.T) {
 					sin, sinWhole := guarded(turn.Sin, 7*pairs)
 					turn := turn
 					turn.Cos, turn.Sin = cos, sin
-					rotate(dst, src, stride, dim, &turn)
+					rotate(dst, src, heads, stride, dim, &turn)
 					require.True(t, srcWhole() && dstWhole() && cosWhole() && sinWhole(), "%v: written outside, %d pairs", tier, pairs)
 					require.Equal(t, bits(x), bits(src), "%v: source changed", tier)
 					if first == nil {
@@ -56,7 +56,7 @@ func TestRotations(t *testing.T) {
 							require.Equal(t, rest[h*stride+i], dst[h*stride+i], "%v: element %d of head %d was touched", tier, i, h)
 						}
 					}
-					rotate(src, src, dim, dim, &turn)
+					rotate(src, src, heads, dim, dim, &turn)
 					for h := range heads {
 						require.Equal(t, bits(dst[h*stride:][:2*pairs]), bits(src[h*dim:][:2*pairs]), "%v: in place", tier)
 						require.Equal(t, x[h*dim+2*pairs:(h+1)*dim], src[h*dim+2*pairs:(h+1)*dim], "%v: in place, not to be touched", tier)
@@ -71,14 +71,14 @@ func TestRotationsRefuseWrongShapes(t *testing.T) {
 	turn := &Turn{Cos: make([]float32, 2), Sin: make([]float32, 2)}
 	x := make([]float32, 12)
 	for name, call := range map[string]func(){
-		"vec: RotateHalfSplit: slice of length 11 among slices of length 12":   func() { RotateHalfSplit(x[:11], x, 4, 4, turn) },
-		"vec: RotateHalfSplit: slice of length 12 among slices of length 10":   func() { RotateHalfSplit(x, x, 5, 5, turn) },
-		"vec: RotateInterleaved: slice of length 3 among slices of length 4":   func() { RotateInterleaved(x, x, 3, 3, turn) },
-		"vec: RotateInterleaved: slice of length 4 among slices of length 6":   func() { RotateInterleaved(x, x, 4, 6, turn) },
-		"vec: RotateInterleaved: slice of length 12 among slices of length 14": func() { RotateInterleaved(x, x, 5, 4, turn) },
-		"vec: RotateInterleaved: slice of length 0 among slices of length 1":   func() { RotateInterleaved(x, x, 0, 0, &Turn{}) },
-		"vec: RotateInterleaved: slice of length 1 among slices of length 2":   func() { RotateInterleaved(x, x, 4, 4, &Turn{Cos: x[:2], Sin: x[:1]}) },
-		"vec: RotateInterleaved: slice of length 0 among slices of length 12":  func() { RotateInterleaved(nil, x, 4, 4, turn) },
+		"vec: RotateHalfSplit: slice of length 11 among slices of length 12":   func() { RotateHalfSplit(x[:11], x, 3, 4, 4, turn) },
+		"vec: RotateHalfSplit: slice of length 12 among slices of length 10":   func() { RotateHalfSplit(x, x, 2, 5, 5, turn) },
+		"vec: RotateInterleaved: slice of length 3 among slices of length 4":   func() { RotateInterleaved(x, x, 4, 3, 3, turn) },
+		"vec: RotateInterleaved: slice of length 4 among slices of length 6":   func() { RotateInterleaved(x, x, 2, 4, 6, turn) },
+		"vec: RotateInterleaved: slice of length 12 among slices of length 14": func() { RotateInterleaved(x, x, 3, 5, 4, turn) },
+		"vec: RotateInterleaved: slice of length 12 among slices of length -4": func() { RotateInterleaved(x, x, -1, 4, 4, turn) },
+		"vec: RotateInterleaved: slice of length 1 among slices of length 2":   func() { RotateInterleaved(x, x, 3, 4, 4, &Turn{Cos: x[:2], Sin: x[:1]}) },
+		"vec: RotateInterleaved: slice of length 0 among slices of length 12":  func() { RotateInterleaved(nil, x, 3, 4, 4, turn) },
 	} {
 		func() {
 			defer func() {
