@@ -146,8 +146,8 @@ func testRotateToEqualsRotateAndScale(t *testing.T) {
 		r := mustRoPE(t, c)
 		rng := rand.New(rand.NewPCG(13, 14))
 		for _, pos := range positions {
-			for _, scale := range []float32{1, 0.125, 0.3} {
-				for heads := 1; heads < 5; heads++ {
+			for _, scale := range []float32{1, 0.3} {
+				for _, heads := range []int{1, 3} {
 					x := randomVector(rng, heads*c.HeadDim)
 					want := append([]float32(nil), x...)
 					for h := range heads {
@@ -159,15 +159,13 @@ func testRotateToEqualsRotateAndScale(t *testing.T) {
 					before := append([]float32(nil), x...)
 					for _, stride := range []int{c.HeadDim, c.HeadDim + 5} {
 						dst := make([]float32, (heads-1)*stride+c.HeadDim)
-						r.RotateTo(dst, stride, x, pos, scale)
-						require.Equal(t, before, x, "source changed")
-						for i, v := range dst {
-							if h, e := i/stride, i%stride; e < c.HeadDim {
-								require.Equal(t, want[h*c.HeadDim+e], v, "%s at %d, head %d of %d", name, pos, h, heads)
-							} else {
-								require.Zero(t, v, "written between heads")
-							}
+						apart := make([]float32, len(dst)) // nothing is written between heads
+						for h := range heads {
+							copy(apart[h*stride:], want[h*c.HeadDim:(h+1)*c.HeadDim])
 						}
+						r.RotateTo(dst, stride, x, pos, scale)
+						require.Equal(t, apart, dst, "%s at %d, %d heads", name, pos, heads)
+						require.Equal(t, before, x, "source changed")
 					}
 					r.RotateTo(x, c.HeadDim, x, pos, scale)
 					require.Equal(t, want, x, "%s at %d, %d heads in place", name, pos, heads)

@@ -98,7 +98,7 @@ func TestKernelsOnEveryLength(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(11, uint64(len(op.name))))
-			for n := range 300 {
+			for n := range 160 {
 				in := make([][]float32, op.inputs)
 				for i := range in {
 					in[i] = spread(r, n, n%3 == 0)
