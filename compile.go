@@ -5,6 +5,7 @@ package graphkv
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/posenc"
@@ -21,6 +22,8 @@ type Tokenizer interface {
 type CompileOptions struct {
 	Tokenizer Tokenizer // nil: every piece must come as tokens
 	Context   int       // positions allowed; 0: no limit
+	// PromptTokens bounds the tokens of all nodes together; 0: [DefaultPromptTokens].
+	PromptTokens int
 }
 
 // Compile lowers a request to a plan without a model. [Engine.Compile] does it for
@@ -29,11 +32,17 @@ type CompileOptions struct {
 // Strategies that do not look at edges, or at the centre, ignore them, so that one
 // request can be compared under several; unknown ends are an error in any case.
 func Compile(r *Request, o CompileOptions) (*Plan, error) {
+	if r == nil {
+		return nil, errNilRequest
+	}
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
 	c, err := newCompiler(r, o)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.checkSize(o); err != nil {
 		return nil, err
 	}
 	layout, err := c.layout()
@@ -42,7 +51,7 @@ func Compile(r *Request, o CompileOptions) (*Plan, error) {
 	}
 	p := c.plan(layout)
 	if o.Context > 0 {
-		if err := checkContext(p, o.Context); err != nil {
+		if err := p.checkContext(o.Context); err != nil {
 			return nil, err
 		}
 	}
@@ -63,7 +72,7 @@ func newCompiler(r *Request, o CompileOptions) (*compiler, error) {
 		case text != "" && ids != nil:
 			return nil, fmt.Errorf("graphkv: %s has both text and tokens", name)
 		case text == "":
-			return ids, nil
+			return slices.Clone(ids), nil
 		case o.Tokenizer == nil:
 			return nil, fmt.Errorf("graphkv: %s is text, and without a model only tokens can be used", name)
 		}
@@ -104,6 +113,29 @@ func newCompiler(r *Request, o CompileOptions) (*compiler, error) {
 		return nil, fmt.Errorf("graphkv: %w", err)
 	}
 	return c, nil
+}
+
+// checkSize refuses a request by its size before anything is built for it.
+func (c *compiler) checkSize(o CompileOptions) error {
+	limit := o.PromptTokens
+	if limit == 0 {
+		limit = DefaultPromptTokens
+	}
+	sum := 0
+	for _, n := range c.lengths {
+		sum += n
+	}
+	copies := 1 // of every segment
+	switch c.strategy() {
+	case GraphKV, GraphKVTopK:
+		copies = 2
+	case DAG:
+		copies += min(c.r.Rounds, limit)
+	}
+	if tokens := len(c.prefix) + copies*sum + len(c.query); tokens > limit {
+		return &PromptError{Tokens: tokens, Limit: limit}
+	}
+	return nil
 }
 
 func (c *compiler) layout() (*posenc.Layout, error) {
@@ -220,7 +252,7 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 	p := &Plan{
 		strategy: c.strategy(), layout: l,
 		ids: make([]string, l.Len()), tokens: make([][]int32, l.Len()),
-		maxTokens: c.r.MaxTokens, temperature: c.r.Temperature, stop: c.r.Stop,
+		maxTokens: c.r.MaxTokens, temperature: c.r.Temperature, stop: slices.Clone(c.r.Stop),
 	}
 	used := make(map[string]bool, l.Len())
 	for i := range p.ids {

@@ -108,15 +108,11 @@ func (s *session) claim(i int32) bool {
 	switch {
 	case n.handle != nil:
 		n.kv, n.flight = n.handle.KV(), nil
-	case n.own:
-		n.kv = kvcache.NewKV(s.e.model.Config().KVShape(), len(s.plan.tokens[i]))
-	default:
+	case !n.own:
 		return false
 	}
 	return true
 }
-
-var errGaveUp = errors.New("graphkv: the request that encoded it has ended")
 
 // release gives up everything the session holds. Unfinished flights fail, so that
 // whoever waits for them takes them on.
@@ -150,9 +146,8 @@ func (s *session) encode(ctx context.Context, query *model.Run) error {
 		final := len(s.foreign) == 0
 		if len(ready) > 0 || final && query != nil {
 			var q *model.Run
-			if final && query != nil {
+			if final {
 				q = query
-				q.Sources = s.sources(s.query)
 			}
 			if err := s.run(ctx, ready, q); err != nil {
 				return err
@@ -214,12 +209,14 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	b := batcher{session: s}
 	for _, i := range nodes {
 		n := &s.nodes[i]
+		n.kv = kvcache.NewKV(s.e.model.Config().KVShape(), len(s.plan.tokens[i]))
 		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
 		if err := b.add(ctx, r, n); err != nil {
 			return err
 		}
 	}
 	if query != nil {
+		query.Sources = s.sources(s.query)
 		if err := b.add(ctx, *query, nil); err != nil {
 			return err
 		}
@@ -250,12 +247,11 @@ func (e *Engine) checkPlan(p *Plan) error {
 			}
 		}
 	}
+	if tokens := p.layout.Tokens(); tokens > e.settings.promptTokens {
+		return &PromptError{Tokens: tokens, Limit: e.settings.promptTokens}
+	}
 	if e.settings.longContext {
 		return nil
 	}
-	return checkContext(p, e.model.Config().Context)
-}
-
-func checkContext(p *Plan, limit int) error {
-	return p.layout.CheckContext(limit, p.ID)
+	return p.checkContext(e.model.Config().Context)
 }

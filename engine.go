@@ -30,16 +30,17 @@ type Engine struct {
 
 	mu      sync.RWMutex // held for reading by requests, for writing by Close
 	running sync.WaitGroup
-	closed  bool
+	closed  chan struct{} // nil until Close is called; closed when it is done
+	err     error         // of Close
 }
-
-// ErrClosed is returned by the methods of an engine that has been closed.
-var ErrClosed = errors.New("graphkv: the engine is closed")
 
 // Open loads a model from a GGUF file.
 func Open(path string, options ...Option) (*Engine, error) {
-	s := settings{cacheBytes: defaultCacheBytes, batchTokens: defaultBatchTokens}
+	s := settings{cacheBytes: defaultCacheBytes, batchTokens: defaultBatchTokens, promptTokens: DefaultPromptTokens}
 	for _, o := range options {
+		if o == nil {
+			continue
+		}
 		if err := o(&s); err != nil {
 			return nil, err
 		}
@@ -75,18 +76,23 @@ func (e *Engine) load() (err error) {
 	return nil
 }
 
-// Close waits for running requests to end and frees the model. Cancel their
-// contexts first to make that quick.
+// Close waits for running requests to end and frees the model; every call of it
+// does. Cancel their contexts first to make that quick. It must not be called from
+// a [Stream] callback, which belongs to a request that is running.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return nil
+	first := e.closed == nil
+	if first {
+		e.closed = make(chan struct{})
 	}
-	e.closed = true
 	e.mu.Unlock()
-	e.running.Wait()
-	return e.release()
+	if first {
+		e.running.Wait()
+		e.err = e.release()
+		close(e.closed)
+	}
+	<-e.closed
+	return e.err
 }
 
 func (e *Engine) release() error {
@@ -103,7 +109,7 @@ func (e *Engine) release() error {
 func (e *Engine) enter() error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed != nil {
 		return ErrClosed
 	}
 	e.running.Add(1)
@@ -135,7 +141,7 @@ func (e *Engine) Stats() Stats {
 // and positions past the model's trained context are an error that names the
 // segment unless the engine was opened [WithLongContext].
 func (e *Engine) Compile(r *Request) (*Plan, error) {
-	o := CompileOptions{Tokenizer: e.tokenizer}
+	o := CompileOptions{Tokenizer: e.tokenizer, PromptTokens: e.settings.promptTokens}
 	if !e.settings.longContext {
 		o.Context = e.model.Config().Context
 	}
@@ -145,6 +151,9 @@ func (e *Engine) Compile(r *Request) (*Plan, error) {
 // Prepare encodes the nodes of a plan that are not cached yet, its query apart,
 // so that a later Generate finds them.
 func (e *Engine) Prepare(ctx context.Context, p *Plan) (Usage, error) {
+	if err := p.check(); err != nil {
+		return Usage{}, err
+	}
 	if err := e.enter(); err != nil {
 		return Usage{}, err
 	}
@@ -154,6 +163,8 @@ func (e *Engine) Prepare(ctx context.Context, p *Plan) (Usage, error) {
 		return Usage{}, err
 	}
 	defer s.release()
-	err = s.encode(ctx, nil)
-	return s.usage(), err
+	if err := s.encode(ctx, nil); err != nil {
+		return Usage{}, err
+	}
+	return s.usage(), nil
 }

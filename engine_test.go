@@ -269,6 +269,61 @@ func TestClosedEngine(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
+// Every Close waits until the requests that run have ended.
+func TestCloseWaits(t *testing.T) {
+	e := openTiny(t)
+	p := compile(t, e, &Request{Strategy: Sequential, Query: Text("Hello world"), MaxTokens: 20})
+	streaming, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	answered := make(chan error, 1)
+	go func() {
+		_, err := e.Generate(context.Background(), p, Stream(func(string) error {
+			once.Do(func() { close(streaming); <-goOn })
+			return nil
+		}))
+		answered <- err
+	}()
+	<-streaming
+	closed := make(chan error, 2)
+	for range 2 {
+		go func() { closed <- e.Close() }()
+	}
+	select {
+	case <-closed:
+		t.Fatal("Close returned while a request ran")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	require.NoError(t, <-closed)
+	require.NoError(t, <-closed)
+	require.NoError(t, <-answered)
+}
+
+func TestNothingToRun(t *testing.T) {
+	e := tinyEngine(t, nil)
+	for _, p := range []*Plan{nil, {}} {
+		_, err := e.Generate(t.Context(), p)
+		require.ErrorIs(t, err, errNoPlan)
+		_, err = e.Prepare(t.Context(), p)
+		require.ErrorIs(t, err, errNoPlan)
+	}
+	_, err := e.Generate(t.Context(), compile(t, e, overlapping(1)[0]), nil)
+	require.NoError(t, err)
+}
+
+func TestPromptLimit(t *testing.T) {
+	e := tinyEngine(t, WithPromptTokens(55))
+	q := overlapping(1)[0]
+	_, err := e.Compile(q)
+	var limit *PromptError
+	require.ErrorAs(t, err, &limit)
+	p, err := Compile(q, CompileOptions{})
+	require.NoError(t, err)
+	_, err = e.Generate(t.Context(), p)
+	require.ErrorAs(t, err, &limit)
+	require.Equal(t, PromptError{Tokens: 56, Limit: 55}, *limit)
+}
+
 func TestPlanForAnotherVocabulary(t *testing.T) {
 	e := tinyEngine(t)
 	p := compile(t, e, &Request{Query: Tokens(tinyVocab), MaxTokens: NoTokens})

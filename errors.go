@@ -2,7 +2,19 @@
 
 package graphkv
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrClosed is returned by the methods of an engine that has been closed.
+	ErrClosed = errors.New("graphkv: the engine is closed")
+
+	errNilRequest = errors.New("graphkv: the request is nil")
+	errNoPlan     = errors.New("graphkv: the plan is nil or empty")
+	errGaveUp     = errors.New("graphkv: the request that encoded it has ended")
+)
 
 // TokenError reports a token id that the model's vocabulary does not have.
 type TokenError struct {
@@ -13,4 +25,13 @@ type TokenError struct {
 
 func (e *TokenError) Error() string {
 	return fmt.Sprintf("graphkv: %s: token %d is not in the vocabulary of %d", e.Node, e.Token, e.Vocab)
+}
+
+// PromptError reports a plan that would encode more tokens than allowed.
+type PromptError struct {
+	Tokens, Limit int
+}
+
+func (e *PromptError) Error() string {
+	return fmt.Sprintf("graphkv: the plan's nodes have %d tokens together, the limit is %d", e.Tokens, e.Limit)
 }

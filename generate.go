@@ -18,9 +18,13 @@ import (
 // is ever moved or copied as an answer grows.
 const pageTokens = 128
 
-// Generate encodes what is missing of a plan and answers its query. Cancelling ctx
-// ends it within one layer of one batch with ctx's error.
+// Generate encodes what is missing of a plan and answers its query. When ctx ends it
+// returns ctx's error: at once while it waits for others, and otherwise within one
+// layer of the model, or one pass where other requests share it.
 func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOption) (*Result, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	if err := e.enter(); err != nil {
 		return nil, err
 	}
@@ -28,7 +32,9 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	start := time.Now()
 	var g generation
 	for _, o := range options {
-		o(&g)
+		if o != nil {
+			o(&g)
+		}
 	}
 	if g.sampling == nil {
 		g.sampling = &sample.Params{Temperature: p.temperature}
@@ -120,32 +126,40 @@ func (a *answer) step(ctx context.Context, id int32) error {
 	return nil
 }
 
+// next encodes the last token so far and samples the one after it.
+func (a *answer) next(ctx context.Context, tokens []int32, sampler *sample.Sampler) (int32, error) {
+	if len(tokens) > 0 {
+		if err := a.step(ctx, tokens[len(tokens)-1]); err != nil {
+			return 0, err
+		}
+	}
+	return sampler.Sample(a.logits)
+}
+
 // generate samples until an end token, a stop string or a limit.
 func (a *answer) generate(ctx context.Context, r *Result, sampler *sample.Sampler, emit func(string) error, start time.Time) error {
 	maxTokens := a.plan.maxTokens
 	if maxTokens == 0 {
 		maxTokens = DefaultMaxTokens
 	}
+	sampling := &a.e.scheduler.sampling
+	sampling.Add(1)
+	defer sampling.Add(-1)
 	var text strings.Builder
 	send := func(s string) error {
 		text.WriteString(s)
 		if emit == nil || s == "" {
 			return nil
 		}
+		sampling.Add(-1) // nobody waits for a slow reader
+		defer sampling.Add(1)
 		return emit(s)
 	}
 	stream := sample.NewStream(a.plan.stop)
-	a.e.scheduler.generating.Add(1)
-	defer a.e.scheduler.generating.Add(-1)
 	var first time.Time
 	var piece []byte
 	for len(r.Tokens) < min(maxTokens, a.room) {
-		if len(r.Tokens) > 0 {
-			if err := a.step(ctx, r.Tokens[len(r.Tokens)-1]); err != nil {
-				return err
-			}
-		}
-		id, err := sampler.Sample(a.logits)
+		id, err := a.next(ctx, r.Tokens, sampler)
 		if err != nil {
 			return err
 		}

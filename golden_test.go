@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,7 @@ type goldenCase struct {
 	Expect       struct {
 		Logits string
 		Tokens []int32
+		Text   string
 		EOS    bool      `json:"stopped_on_eos"`
 		Margin []float64 `json:"top1_top2_margin"`
 	}
@@ -110,8 +112,9 @@ func (c goldenCase) check(t *testing.T, e *graphkv.Engine, p *graphkv.Plan) {
 	t.Logf("max |Δlogit| %.1e", diff)
 	require.LessOrEqual(t, diff, goldenTolerance)
 	compareGreedy(t, c.Expect.Tokens, r.Tokens, c.Expect.Margin)
-	if c.Expect.EOS && len(r.Tokens) == len(c.Expect.Tokens) {
-		require.Equal(t, graphkv.FinishStop, r.FinishReason)
+	if slices.Equal(r.Tokens, c.Expect.Tokens) {
+		require.Equal(t, strings.TrimSuffix(c.Expect.Text, "<|im_end|>"), r.Text)
+		require.Equal(t, c.Expect.EOS, r.FinishReason == graphkv.FinishStop)
 	}
 }
 
@@ -206,6 +209,44 @@ func TestGoldenPlans(t *testing.T) {
 		checked++
 	}
 	require.Equal(t, 25, checked)
+}
+
+// The published ego-batch plan has no request of its own; the one that describes it
+// compiles to the same bases.
+func TestEgoBatchByRequest(t *testing.T) {
+	for _, c := range readGolden(t) {
+		if c.Preset != "ego-batch" {
+			continue
+		}
+		published, err := graphkv.ParsePlan(c.Plan)
+		require.NoError(t, err)
+		r := &graphkv.Request{Strategy: graphkv.EgoBatch}
+		l := published.Layout()
+		for i := range published.Len() {
+			id := published.ID(i)
+			switch {
+			case i == l.Query():
+				r.Query = graphkv.Tokens(published.Tokens(i)...)
+			case id == "prefix":
+				r.Prefix = graphkv.Tokens(published.Tokens(i)...)
+			default:
+				r.Segments = append(r.Segments, graphkv.Segment{ID: id, Tokens: published.Tokens(i)})
+				for _, s := range l.Sees(i) {
+					r.Edges = append(r.Edges, graphkv.Edge{published.ID(int(s.Node)), id})
+				}
+			}
+		}
+		p, err := graphkv.Compile(r, graphkv.CompileOptions{})
+		require.NoError(t, err)
+		require.Equal(t, l.Len(), p.Len())
+		for i := range l.Len() {
+			require.Equal(t, l.Node(i).Base, p.Layout().Node(i).Base, published.ID(i))
+			require.Equal(t, published.Tokens(i), p.Tokens(i))
+			require.Equal(t, l.Sees(i), p.Layout().Sees(i), published.ID(i))
+		}
+		return
+	}
+	t.Fatal("no ego-batch case")
 }
 
 // A plain prompt of 20 and 200 tokens against llama.cpp's logits with float32

@@ -10,17 +10,22 @@ import (
 
 // settings are what [Open]'s options set.
 type settings struct {
-	cacheBytes  int64
-	namespace   string
-	workers     int
-	batchTokens int
-	longContext bool
+	cacheBytes   int64
+	namespace    string
+	workers      int
+	batchTokens  int
+	promptTokens int
+	longContext  bool
 }
 
 const (
 	defaultCacheBytes  = 2 << 30
 	defaultBatchTokens = 512
 )
+
+// DefaultPromptTokens is how many tokens the nodes of a plan may have together
+// unless [WithPromptTokens] says otherwise.
+const DefaultPromptTokens = 1 << 18
 
 // Option changes how [Open] sets an engine up.
 type Option func(*settings) error
@@ -68,6 +73,18 @@ func WithBatchTokens(n int) Option {
 	}
 }
 
+// WithPromptTokens bounds the tokens of all nodes of a plan together, whatever
+// positions they share, and with them the memory that one request can take.
+func WithPromptTokens(n int) Option {
+	return func(s *settings) error {
+		if n < 1 {
+			return fmt.Errorf("graphkv: plans of %d tokens, want at least 1", n)
+		}
+		s.promptTokens = n
+		return nil
+	}
+}
+
 // WithLongContext accepts positions past those the model was trained on, which
 // are an error otherwise.
 func WithLongContext() Option {
@@ -90,8 +107,8 @@ func Stream(emit func(text string) error) GenerateOption {
 	return func(g *generation) { g.emit = emit }
 }
 
-// WithSampling replaces the sampler; without it the request's temperature is used
-// and 0 means greedy.
+// WithSampling replaces the sampler; without it the request's temperature is used.
+// A temperature of 0 is greedy whatever the other fields say.
 func WithSampling(p sample.Params) GenerateOption {
 	return func(g *generation) { g.sampling = &p }
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/graphkv/graphkv/mask"
 	"github.com/graphkv/graphkv/posenc"
@@ -51,6 +52,29 @@ func (p *Plan) WithMaxTokens(n int) *Plan {
 	q := *p
 	q.maxTokens = n
 	return &q
+}
+
+// WithStop returns a copy of the plan whose answer ends before any of these texts.
+func (p *Plan) WithStop(texts ...string) *Plan {
+	q := *p
+	q.stop = slices.Clone(texts)
+	return &q
+}
+
+// check refuses a plan that was not made by Compile or ParsePlan.
+func (p *Plan) check() error {
+	if p == nil || p.layout == nil {
+		return errNoPlan
+	}
+	return nil
+}
+
+// checkContext wraps a [posenc.ContextError] that names the first node past limit.
+func (p *Plan) checkContext(limit int) error {
+	if err := p.layout.CheckContext(limit, p.ID); err != nil {
+		return fmt.Errorf("graphkv: %w", err)
+	}
+	return nil
 }
 
 // Cost says what a plan asks of a machine when nothing is cached.
@@ -110,6 +134,16 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 		f.Nodes[i] = n
 	}
 	return json.Marshal(f)
+}
+
+// UnmarshalJSON reads the plan's exchange form, as [ParsePlan] does.
+func (p *Plan) UnmarshalJSON(data []byte) error {
+	q, err := ParsePlan(data)
+	if err != nil {
+		return err
+	}
+	*p = *q
+	return nil
 }
 
 // ParsePlan reads a plan's exchange form as it stands: any graph, any positions.

@@ -3,11 +3,7 @@
 package graphkv
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 )
 
@@ -65,13 +61,18 @@ type Segment struct {
 	Tokens []int32 `json:"tokens,omitempty"`
 }
 
+// Edge lets its target attend to its source: {source id, target id}.
+type Edge [2]string
+
 // Request is a question over segments. Its JSON form is the one that the command
 // reads; see [ParseRequest].
 //
 // Text of the prefix and the query is the application's own, so special tokens in
 // it (a chat template's <|im_start|>) are parsed. Text of segments is foreign:
 // nothing in it ever becomes a special token. A caller that puts foreign text into
-// the query should tokenise that part itself and give tokens.
+// the query should tokenise that part itself and give tokens. Nothing is added: a
+// model that wants a beginning-of-sequence token finds it in its chat template, or
+// in a prefix that spells it out.
 type Request struct {
 	Strategy Strategy `json:"strategy,omitempty"` // empty: graphkv
 	// TopK is the number of segments that each segment of graphkv-topk attends to:
@@ -80,44 +81,33 @@ type Request struct {
 	// Rounds is the number of rounds of message passing of dag. 0 encodes every
 	// segment once, after its sources, which the edges must allow; r ≥ 1 encodes it
 	// alone and then r times more, each time over its sources' previous round.
-	Rounds    int         `json:"rounds,omitempty"`
-	Positions Positions   `json:"positions,omitempty"`
-	Prefix    Piece       `json:"prefix,omitzero"`
-	Segments  []Segment   `json:"segments,omitempty"`
-	Edges     [][2]string `json:"edges,omitempty"` // source, target
+	Rounds    int       `json:"rounds,omitempty"`
+	Positions Positions `json:"positions,omitempty"`
+	Prefix    Piece     `json:"prefix,omitzero"`
+	Segments  []Segment `json:"segments,omitempty"`
+	Edges     []Edge    `json:"edges,omitempty"`
 	// Center is the segment that ego puts after its sources. With dag it narrows the
 	// graph to that segment and its ancestors.
 	Center string `json:"center,omitempty"`
 	Query  Piece  `json:"query"`
 
-	MaxTokens   int      `json:"max_tokens,omitempty"` // 0: DefaultMaxTokens
+	MaxTokens   int      `json:"-"` // 0: DefaultMaxTokens; NoTokens: none
 	Temperature float64  `json:"temperature,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
 }
 
-// ParseRequest reads a request's JSON form. Unknown fields, and anything after the
-// object, are an error.
+// ParseRequest reads a request's JSON form. Unknown or repeated names, bytes that
+// are not UTF-8, and anything after the object are an error. There, max_tokens of 0
+// asks for no answer; leaving it out stands for [DefaultMaxTokens].
 func ParseRequest(data []byte) (*Request, error) {
 	var r Request
-	if err := decodeStrict(data, &r); err != nil {
+	if err := r.UnmarshalJSON(data); err != nil {
 		return nil, fmt.Errorf("graphkv: request: %w", err)
 	}
-	if r.MaxTokens < 0 {
-		return nil, fmt.Errorf("graphkv: request: max_tokens is %d, want at least 0", r.MaxTokens)
+	if err := r.validate(); err != nil {
+		return nil, err
 	}
-	return &r, r.validate()
-}
-
-func decodeStrict(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON value")
-	}
-	return nil
+	return &r, nil
 }
 
 func (r *Request) validate() error {
@@ -134,45 +124,6 @@ func (r *Request) validate() error {
 		return fmt.Errorf("graphkv: temperature is %g, want a finite number of at least 0", r.Temperature)
 	}
 	return nil
-}
-
-// UnmarshalJSON accepts a string, {"text": …} or {"tokens": […]}.
-func (p *Piece) UnmarshalJSON(data []byte) error {
-	*p = Piece{}
-	if string(data) == "null" {
-		return nil
-	}
-	if len(data) > 0 && data[0] == '"' {
-		return json.Unmarshal(data, &p.Text)
-	}
-	var o struct {
-		Text   *string  `json:"text"`
-		Tokens *[]int32 `json:"tokens"`
-	}
-	if err := decodeStrict(data, &o); err != nil {
-		return err
-	}
-	switch {
-	case o.Text != nil && o.Tokens != nil:
-		return errors.New(`a piece has either "text" or "tokens", not both`)
-	case o.Text != nil:
-		p.Text = *o.Text
-	case o.Tokens != nil:
-		p.Tokens = *o.Tokens
-	default:
-		return errors.New(`a piece needs "text" or "tokens"`)
-	}
-	return nil
-}
-
-// MarshalJSON writes a string, or {"tokens": […]}.
-func (p Piece) MarshalJSON() ([]byte, error) {
-	if p.Tokens == nil {
-		return json.Marshal(p.Text)
-	}
-	return json.Marshal(struct {
-		Tokens []int32 `json:"tokens"`
-	}{p.Tokens})
 }
 
 // IsZero reports whether the piece is empty.

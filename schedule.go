@@ -4,6 +4,8 @@ package graphkv
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,11 +21,11 @@ type scheduler struct {
 	limit int // tokens to encode in one pass; next tokens come on top
 	queue chan *job
 	done  chan struct{}
-	// generating is the number of requests between their first token and their
-	// last. A pass waits a moment for those whose next token is about to come.
-	generating atomic.Int32
-	passes     atomic.Int64
-	tokens     atomic.Int64
+	// sampling is the number of requests that have a next token in the queue or are
+	// about to. A pass waits a moment for the latter.
+	sampling atomic.Int32
+	passes   atomic.Int64
+	tokens   atomic.Int64
 
 	workspace model.Workspace
 	runs      []model.Run
@@ -41,7 +43,8 @@ type job struct {
 	ctx    context.Context
 	runs   []model.Run
 	tokens int
-	next   bool // one token of an answer
+	next   bool        // one token of an answer
+	taken  atomic.Bool // by a pass, or back by a request that has ended
 	result chan error
 }
 
@@ -60,19 +63,33 @@ func (s *scheduler) close() {
 	<-s.done
 }
 
-// forward runs j's runs, with whatever else there is to run, and waits for them. If
-// ctx ends meanwhile, the pass may still go on for others: forward returns when
-// nothing of j's is used any more.
+// forward runs j's runs, with whatever else there is to run, and waits for them.
+// When ctx ends before a pass has taken j, forward returns at once, and j must not
+// be used again. Afterwards it returns when the pass is over, as the pass uses what
+// belongs to j; it ends early only if it has no other requests.
 func (s *scheduler) forward(ctx context.Context, j *job, runs []model.Run, next bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	j.ctx, j.runs, j.next, j.tokens = ctx, runs, next, 0
+	j.taken.Store(false)
 	for _, r := range runs {
 		j.tokens += len(r.Tokens)
 	}
-	s.queue <- j
-	return <-j.result
+	select {
+	case s.queue <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-j.result:
+		return err
+	case <-ctx.Done():
+		if j.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-j.result
+	}
 }
 
 func (s *scheduler) loop() {
@@ -87,7 +104,9 @@ func (s *scheduler) loop() {
 		}
 		s.gather()
 		s.pick()
-		s.run()
+		if len(s.batch) > 0 {
+			s.run()
+		}
 	}
 }
 
@@ -111,7 +130,7 @@ func (s *scheduler) gather() {
 			continue
 		default:
 		}
-		if next >= int(s.generating.Load()) {
+		if next >= int(s.sampling.Load()) {
 			return
 		}
 		select {
@@ -139,7 +158,11 @@ func (s *scheduler) pick() {
 			full = true
 			rest = append(rest, j)
 			continue
-		default:
+		}
+		if !j.taken.CompareAndSwap(false, true) {
+			continue // its request has ended
+		}
+		if !j.next {
 			room -= j.tokens
 		}
 		s.batch = append(s.batch, j)
@@ -153,7 +176,7 @@ func (s *scheduler) run() {
 	for _, j := range s.batch {
 		s.runs = append(s.runs, j.runs...)
 	}
-	err := s.model.Forward(s.context, &s.workspace, s.runs)
+	err := s.pass()
 	s.passes.Add(1)
 	for i, r := range s.runs {
 		s.tokens.Add(int64(len(r.Tokens)))
@@ -167,6 +190,17 @@ func (s *scheduler) run() {
 		}
 	}
 	clear(s.batch)
+}
+
+// pass turns a panic, which would end the process from this goroutine, into an
+// error of the requests in the pass.
+func (s *scheduler) pass() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("graphkv: a forward pass panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.model.Forward(s.context, &s.workspace, s.runs)
 }
 
 // passContext ends when all of the requests in the pass have.

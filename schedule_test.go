@@ -114,3 +114,60 @@ func TestCancelledRunLeavesItsPassAlone(t *testing.T) {
 	require.ErrorIs(t, <-cancelled, context.Canceled)
 	require.NoError(t, <-other)
 }
+
+// A request that ends while it waits behind others returns at once, and nothing is
+// computed for it.
+func TestCancelledWhileItWaits(t *testing.T) {
+	e := tinyEngine(t)
+	r := rand.New(rand.NewPCG(11, 12))
+	held := hold(t)
+	done := make(chan error)
+	go func() {
+		j := newJob()
+		j.ctx, j.runs, j.tokens = held, []model.Run{testRun(e, r, 3)}, 3
+		e.scheduler.queue <- j
+		done <- <-j.result
+	}()
+	<-held.reached
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan error)
+	run := testRun(e, rand.New(rand.NewPCG(1, 1)), 4)
+	go func() { waiting <- e.scheduler.forward(ctx, newJob(), []model.Run{run}, false) }()
+	for len(e.scheduler.queue) < 1 {
+		runtime.Gosched()
+	}
+	cancel()
+	require.ErrorIs(t, <-waiting, context.Canceled) // while the pass is still held
+	close(held.held)
+	require.NoError(t, <-done)
+	require.NoError(t, e.scheduler.forward(t.Context(), newJob(), []model.Run{run}, false))
+	require.EqualValues(t, 2, e.Stats().Passes)
+	require.EqualValues(t, 7, e.Stats().Tokens)
+}
+
+// A panic in a pass is an error of its requests; the engine goes on.
+func TestPanicInAPass(t *testing.T) {
+	e := tinyEngine(t)
+	j := newJob()
+	j.ctx, j.runs, j.tokens = panicOnce(t), []model.Run{testRun(e, rand.New(rand.NewPCG(1, 2)), 2)}, 2
+	e.scheduler.queue <- j
+	require.ErrorContains(t, <-j.result, "panicked: a bug")
+	_, err := e.Generate(t.Context(), compile(t, e, overlapping(1)[0]))
+	require.NoError(t, err)
+}
+
+// panicOnce returns a context that panics when it is first asked.
+func panicOnce(t *testing.T) context.Context {
+	var once sync.Once
+	return errFunc{t.Context(), func() error {
+		once.Do(func() { panic("a bug") })
+		return nil
+	}}
+}
+
+type errFunc struct {
+	context.Context
+	err func() error
+}
+
+func (c errFunc) Err() error { return c.err() }
