@@ -3,6 +3,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -21,15 +22,23 @@ const (
 	maxDepth        = 32 // of a value: lists in dicts in lists
 )
 
-// LimitError reports that a template used more than a rendering may cost.
+// LimitError reports a template that is larger than a template may be, or that
+// used more than a rendering may cost.
 type LimitError struct {
-	What  string // "steps", "bytes", "time" or "depth"
-	Limit int64  // in the unit of What; time in nanoseconds
+	// What is limited: of the template's text "bytes of text", "nested brackets",
+	// "nested blocks", "tokens in a tag" or "nested operations"; of a rendering
+	// "steps", "bytes", "time" or "depth".
+	What  string
+	Limit int64 // in the unit of What; time in nanoseconds
+	Line  int   // of the template; 0 if it concerns the whole
 }
 
 func (e *LimitError) Error() string {
 	if e.What == "time" {
 		return fmt.Sprintf("chat: the template took more than %v", time.Duration(e.Limit))
+	}
+	if e.Line > 0 {
+		return fmt.Sprintf("chat: line %d of the template exceeded the limit of %d %s", e.Line, e.Limit, e.What)
 	}
 	return fmt.Sprintf("chat: the template exceeded its limit of %d %s", e.Limit, e.What)
 }
@@ -59,25 +68,49 @@ func (b *budget) charge(steps, bytes int) error {
 	}
 	switch {
 	case steps > b.steps:
-		b.err = &LimitError{"steps", int64(b.stepLimit)}
+		b.err = &LimitError{What: "steps", Limit: int64(b.stepLimit)}
 	case bytes > b.bytes:
-		b.err = &LimitError{"bytes", int64(b.byLimit)}
+		b.err = &LimitError{What: "bytes", Limit: int64(b.byLimit)}
 	case time.Now().After(b.deadline):
-		b.err = &LimitError{"time", int64(maxDuration)}
+		b.err = &LimitError{What: "time", Limit: int64(maxDuration)}
 	}
 	b.steps -= steps
 	b.bytes -= bytes
 	return b.err
 }
 
+// fail ends the rendering with an error, unless it has ended with another.
+func (b *budget) fail(err error) error {
+	if b.err == nil {
+		b.err = err
+	}
+	return b.err
+}
+
+// failAt is fail for an error at a line of the template.
+func (b *budget) failAt(line int, err error) {
+	var (
+		limit  *LimitError
+		raised *RaisedError
+	)
+	if b.err == nil && !errors.As(err, &limit) && !errors.As(err, &raised) {
+		err = fmt.Errorf("chat: line %d of the template: %s", line, clip(err.Error()))
+	}
+	b.fail(err)
+}
+
+// scalarBytes is about what a value other than a text takes when printed.
+const scalarBytes = 8
+
 // chargeValue charges the size of a value, and refuses a value that contains
-// itself, which the engine could not print.
+// itself, which the engine could not print. Each value inside is charged for,
+// even an empty one, so that the walk itself is bounded.
 func (b *budget) chargeValue(v any, depth int) error {
 	if depth > maxDepth {
-		if b.err == nil {
-			b.err = &LimitError{"depth", maxDepth}
-		}
-		return b.err
+		return b.fail(&LimitError{What: "depth", Limit: maxDepth})
+	}
+	if err := b.charge(0, scalarBytes); err != nil {
+		return err
 	}
 	switch v := v.(type) {
 	case *exec.Value:
@@ -108,7 +141,6 @@ func (b *budget) chargeValue(v any, depth int) error {
 				return err
 			}
 		}
-		return b.charge(0, rv.Len())
 	case reflect.Map:
 		for it := rv.MapRange(); it.Next(); {
 			if err := b.chargeValue(it.Key().Interface(), depth+1); err != nil {
@@ -118,7 +150,6 @@ func (b *budget) chargeValue(v any, depth int) error {
 				return err
 			}
 		}
-		return b.charge(0, rv.Len())
 	}
 	return nil
 }

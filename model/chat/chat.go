@@ -41,11 +41,20 @@ func New(template string, bos, eos string) (t *Template, err error) {
 		return nil, err
 	}
 	defer recovered(&err, "parse the template")
-	tmpl, err := exec.NewTemplate(rootName, templateConfig(), source(template), environment())
+	env := environment()
+	tmpl, err := exec.NewTemplate(rootName, templateConfig(), source(template), env)
 	if err != nil {
 		// The outer error of the engine repeats the whole template.
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner
+		}
+		return nil, fmt.Errorf("chat: parse the template: %s", clip(err.Error()))
+	}
+	c := compiler{filters: env.Filters}
+	if err := c.template(tmpl.Root()); err != nil {
+		var limit *LimitError
+		if errors.As(err, &limit) {
+			return nil, err
 		}
 		return nil, fmt.Errorf("chat: parse the template: %w", err)
 	}
@@ -84,7 +93,7 @@ func (t *Template) render(msgs []Message, addGenerationPrompt bool) (s string, e
 		return "", b.err
 	}
 	if err != nil {
-		return "", fmt.Errorf("chat: render the template: %w", err)
+		return "", fmt.Errorf("chat: render the template: %s", clip(err.Error()))
 	}
 	return out.text.String(), nil
 }

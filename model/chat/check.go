@@ -12,10 +12,11 @@ import (
 // Limits on the text of a template. The longest published chat templates have
 // about 20 KiB, 150 tokens in a tag and a nesting of 10.
 const (
-	maxTemplate  = 128 << 10 // bytes
-	maxTagTokens = 1000      // tokens between {{ and }} or {% and %}
-	maxNesting   = 64        // brackets in a tag, blocks in blocks
-	maxRole      = 64        // bytes
+	maxTemplate   = 128 << 10 // bytes
+	maxTagTokens  = 1000      // tokens between {{ and }} or {% and %}
+	maxNesting    = 64        // brackets in a tag, blocks in blocks
+	maxOperations = 200       // operations on the results of operations
+	maxRole       = 64        // bytes
 )
 
 // checkSource refuses, before the template is parsed, what could exhaust the
@@ -25,7 +26,7 @@ func checkSource(template string) (err error) {
 		return fmt.Errorf("chat: the template is empty")
 	}
 	if len(template) > maxTemplate {
-		return fmt.Errorf("chat: the template has %d bytes, limit %d", len(template), maxTemplate)
+		return &LimitError{What: "bytes of text", Limit: maxTemplate}
 	}
 	if !utf8.ValidString(template) {
 		return fmt.Errorf("chat: the template is not valid UTF-8")
@@ -51,7 +52,7 @@ func checkSource(template string) (err error) {
 			continue
 		case tokens.LeftParenthesis, tokens.LeftBracket, tokens.LeftBrace:
 			if brackets++; brackets > maxNesting {
-				return fmt.Errorf("chat: line %d of the template: brackets nested more than %d deep", tok.Line, maxNesting)
+				return &LimitError{What: "nested brackets", Limit: maxNesting, Line: tok.Line}
 			}
 		case tokens.RightParenthesis, tokens.RightBracket, tokens.RightBrace:
 			brackets--
@@ -65,14 +66,14 @@ func checkSource(template string) (err error) {
 			}
 		}
 		if count > maxTagTokens {
-			return fmt.Errorf("chat: line %d of the template: a tag of more than %d tokens", tok.Line, maxTagTokens)
+			return &LimitError{What: "tokens in a tag", Limit: maxTagTokens, Line: tok.Line}
 		}
 		if opening != nil && opening.Type == tokens.BlockBegin {
 			opening = tok
 			switch tok.Val {
 			case "for", "if":
 				if blocks++; blocks > maxNesting {
-					return fmt.Errorf("chat: line %d of the template: blocks nested more than %d deep", tok.Line, maxNesting)
+					return &LimitError{What: "nested blocks", Limit: maxNesting, Line: tok.Line}
 				}
 			case "endfor", "endif":
 				blocks--

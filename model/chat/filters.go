@@ -4,8 +4,9 @@ package chat
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/exec"
@@ -18,26 +19,14 @@ import (
 // which are bounded below.
 var (
 	textFilters  = []string{"capitalize", "float", "int", "join", "lower", "replace", "string", "title", "upper"}
-	listFilters  = []string{"items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr"}
+	listFilters  = []string{"items", "list", "map", "reject", "rejectattr", "select", "selectattr"}
 	valueFilters = []string{"count", "d", "default", "first", "last", "length", "safe"}
 )
 
 func filterSet() *exec.FilterSet {
 	set := map[string]exec.FilterFunction{
-		"trim": charged(trimFilter, text),
-		meterLen: func(e *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
-			if in.IsError() {
-				return in
-			}
-			n := 1
-			if in.IsIterable() {
-				n += in.Len()
-			}
-			return afterCharge(e, n, in)
-		},
-		meterOne: func(e *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
-			return afterCharge(e, 1, in)
-		},
+		"trim":    charged(trimFilter, text),
+		"reverse": charged(reverseFilter, list),
 	}
 	for _, name := range textFilters {
 		inner := engineFilter(name)
@@ -58,13 +47,6 @@ func filterSet() *exec.FilterSet {
 	return exec.NewFilterSet(set)
 }
 
-func afterCharge(e *exec.Evaluator, steps int, v *exec.Value) *exec.Value {
-	if err := budgetOf(e.Environment).charge(steps, 0); err != nil {
-		return exec.AsValue(err)
-	}
-	return v
-}
-
 func engineFilter(name string) exec.FilterFunction {
 	f, ok := builtins.Filters.Get(name)
 	if !ok {
@@ -82,37 +64,64 @@ const (
 	text
 )
 
-// charged charges a filter's input before it runs, a text filter's by its size
-// and a list filter's by its length, and texts it returns.
+// charged charges a filter's input and arguments before it runs, a text
+// filter's by their size and a list filter's by their length, and texts it
+// returns.
 func charged(f exec.FilterFunction, k kind) exec.FilterFunction {
 	return func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
-		if in.IsError() {
-			return in
-		}
-		b := budgetOf(e.Environment)
-		steps := 1
-		if k == list && in.IsIterable() {
-			steps += in.Len()
-		}
-		if err := b.charge(steps, 0); err != nil {
+		ev := evaluator{e, budgetOf(e.Environment)}
+		if err := ev.chargeFilter(in, params, k); err != nil {
 			return exec.AsValue(err)
-		}
-		if k == text || in.IsString() {
-			if err := b.chargeValue(in, 0); err != nil {
-				return exec.AsValue(err)
-			}
 		}
 		out := f(e, in, params)
 		if out.IsError() {
 			return out
 		}
 		if k == text || out.IsString() {
-			if err := b.chargeValue(out, 0); err != nil {
+			if err := ev.budget.chargeValue(out, 0); err != nil {
 				return exec.AsValue(err)
 			}
 		}
 		return out
 	}
+}
+
+func (e evaluator) chargeFilter(in *exec.Value, params *exec.VarArgs, k kind) error {
+	if err := e.budget.charge(1, 0); err != nil {
+		return err
+	}
+	if k == text || in.IsString() {
+		if err := e.budget.chargeValue(in, 0); err != nil {
+			return err
+		}
+	}
+	times := 1 // that the arguments may be read
+	if k == list {
+		times = length(in)
+		if err := e.budget.charge(times, 0); err != nil {
+			return err
+		}
+	}
+	return e.chargeArguments(params, times)
+}
+
+// chargeArguments charges texts that are read so many times.
+func (e evaluator) chargeArguments(params *exec.VarArgs, times int) error {
+	n := 0
+	for _, a := range params.Args {
+		if a.IsString() {
+			n += len(a.String())
+		}
+	}
+	for _, a := range params.KwArgs {
+		if a.IsString() {
+			n += len(a.String())
+		}
+	}
+	if n > 0 && times > math.MaxInt/n {
+		times = math.MaxInt / n
+	}
+	return e.budget.charge(0, n*times)
 }
 
 // bounded charges the size of a filter's result before it is made.
@@ -134,19 +143,43 @@ func joinedBytes(in *exec.Value, params *exec.VarArgs) int {
 	if len(params.Args) == 0 {
 		sep = params.GetKeywordArgument("d", "")
 	}
+	if !sep.IsString() {
+		return math.MaxInt // no separator of sense
+	}
 	return in.Len() * len(sep.String())
 }
 
 // replacedBytes is the size of a text after a replacement.
 func replacedBytes(in *exec.Value, params *exec.VarArgs) int {
-	arg := func(i int, name string) string {
+	var arg [2]*exec.Value
+	for i, name := range []string{"old", "new"} {
+		arg[i] = params.GetKeywordArgument(name, "")
 		if i < len(params.Args) {
-			return params.Args[i].String()
+			arg[i] = params.Args[i]
 		}
-		return params.GetKeywordArgument(name, "").String()
+		if !arg[i].IsString() {
+			return 0 // refused by the filter
+		}
 	}
-	s, from, to := in.String(), arg(0, "old"), arg(1, "new")
-	return len(s) + strings.Count(s, from)*len(to)
+	s := in.String()
+	return len(s) + strings.Count(s, arg[0].String())*len(arg[1].String())
+}
+
+// reverseFilter is the engine's, which sorts lists, put right.
+func reverseFilter(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
+	if in.IsString() {
+		r := []rune(in.String())
+		slices.Reverse(r)
+		return exec.AsValue(string(r))
+	}
+	if !in.IsList() {
+		return exec.AsValue(fmt.Errorf("reverse takes a list or a text"))
+	}
+	out := make(sequence, in.Len())
+	for i := range out {
+		out[len(out)-1-i] = in.Index(i).Interface()
+	}
+	return exec.AsValue(out)
 }
 
 func trimFilter(_ *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
@@ -154,91 +187,72 @@ func trimFilter(_ *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.V
 	if len(params.Args) > 0 {
 		chars = params.Args[0]
 	}
-	return exec.AsValue(strip(in.String(), chars, true, true))
+	if chars.IsNil() {
+		return exec.AsValue(strip(in.String(), isSpace, true, true))
+	}
+	if !chars.IsString() {
+		return exec.AsValue(fmt.Errorf("trim takes the characters as a text"))
+	}
+	return exec.AsValue(strip(in.String(), oneOf(chars.String()), true, true))
 }
 
-// strip is Python's str.strip, lstrip and rstrip.
-func strip(s string, chars *exec.Value, left, right bool) string {
-	in := isSpace
-	if !chars.IsNil() {
-		cut := chars.String()
-		in = func(r rune) bool { return strings.ContainsRune(cut, r) }
-	}
-	if left {
-		s = strings.TrimLeftFunc(s, in)
-	}
-	if right {
-		s = strings.TrimRightFunc(s, in)
-	}
-	return s
-}
-
-// isSpace is Python's str.isspace for one character: the white space of
-// Unicode and the four information separators.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
-
-// The engine's methods that a template may call.
+// The engine's tests that a template may use: of the kind of a value, of a
+// number or a comparison of numbers, and those that read texts.
 var (
-	allowedStr = []string{
-		"capitalize", "endswith", "isdigit", "islower", "isspace", "isupper", "lower", "removeprefix", "removesuffix",
-		"startswith", "title", "upper",
+	kindTests = []string{
+		"boolean", "callable", "defined", "divisibleby", "even", "false", "float", "ge", ">=", "gt", "greaterthan", ">",
+		"integer", "iterable", "le", "<=", "lt", "lessthan", "<", "mapping", "none", "number", "odd", "sameas", "sequence",
+		"string", "true", "undefined",
 	}
-	allowedDict = []string{"get", "items", "keys", "values"}
+	textTests = []string{"lower", "upper"}
 )
 
-func methodSets() exec.Methods {
-	str := map[string]exec.Method[string]{
-		"strip":  stripMethod(true, true),
-		"lstrip": stripMethod(true, false),
-		"rstrip": stripMethod(false, true),
-		"split":  splitMethod,
-	}
-	pick(str, builtins.Methods.Str, allowedStr)
-	dict := map[string]exec.Method[map[string]any]{}
-	pick(dict, builtins.Methods.Dict, allowedDict)
-	return exec.Methods{
-		Bool:  exec.NewMethodSet(map[string]exec.Method[bool]{}),
-		Int:   exec.NewMethodSet(map[string]exec.Method[int]{}),
-		Float: exec.NewMethodSet(map[string]exec.Method[float64]{}),
-		Str:   exec.NewMethodSet(str),
-		Dict:  exec.NewMethodSet(dict),
-		List:  exec.NewMethodSet(map[string]exec.Method[[]any]{}),
-	}
-}
+// test is the engine's type of a test, all of which get this form here.
+type test = func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) (bool, error)
 
-func pick[T any](into map[string]exec.Method[T], from *exec.MethodSet[T], names []string) {
-	for _, name := range names {
-		m, ok := from.Get(name)
-		if !ok {
-			panic("chat: the template engine has no method " + name)
+func testSet() *exec.TestSet {
+	set := map[string]exec.TestFunction{}
+	comparison := func(f func(e evaluator, in, arg *exec.Value) (bool, error)) test {
+		return func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) (bool, error) {
+			return f(evaluator{e, budgetOf(e.Environment)}, in, params.First())
 		}
-		into[name] = m
 	}
+	for _, name := range []string{"eq", "equalto", "=="} {
+		set[name] = comparison(evaluator.equal)
+	}
+	for _, name := range []string{"ne", "!="} {
+		set[name] = comparison(func(e evaluator, in, arg *exec.Value) (bool, error) {
+			same, err := e.equal(in, arg)
+			return !same, err
+		})
+	}
+	set["in"] = comparison(func(e evaluator, in, arg *exec.Value) (bool, error) { return e.contains(arg, in) })
+	for _, name := range append(slices.Clone(kindTests), textTests...) {
+		set[name] = chargedTest(name)
+	}
+	return exec.NewTestSet(set)
 }
 
-func stripMethod(left, right bool) exec.Method[string] {
-	return func(self string, _ *exec.Value, args *exec.VarArgs) (any, error) {
-		if len(args.Args) > 1 || len(args.KwArgs) > 0 {
-			return nil, fmt.Errorf("strip takes at most one argument")
+func chargedTest(name string) test {
+	f, ok := builtins.Tests.Get(name)
+	if !ok {
+		panic("chat: the template engine has no test " + name)
+	}
+	inner, ok := f.(func(*exec.Context, *exec.Value, *exec.VarArgs) (bool, error))
+	if !ok {
+		panic("chat: the template engine has another form of the test " + name)
+	}
+	reads := slices.Contains(textTests, name)
+	return func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) (bool, error) {
+		ev := evaluator{e, budgetOf(e.Environment)}
+		if err := ev.chargeArguments(params, 1); err != nil {
+			return false, err
 		}
-		return strip(self, args.First(), left, right), nil
+		if reads {
+			if err := ev.chargeText(in); err != nil {
+				return false, err
+			}
+		}
+		return inner(e.Environment.Context, in, params)
 	}
-}
-
-func splitMethod(self string, _ *exec.Value, args *exec.VarArgs) (any, error) {
-	sep := args.First()
-	if len(args.Args) > 1 || len(args.KwArgs) > 0 || !sep.IsNil() && sep.String() == "" {
-		return nil, fmt.Errorf("split takes a separator that is not empty, or nothing")
-	}
-	var parts []string
-	if sep.IsNil() {
-		parts = strings.FieldsFunc(self, isSpace)
-	} else {
-		parts = strings.Split(self, sep.String())
-	}
-	out := make(sequence, len(parts))
-	for i, p := range parts {
-		out[i] = p
-	}
-	return out, nil
 }
