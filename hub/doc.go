@@ -18,7 +18,8 @@
 // A hub file is got over HTTP from HF_ENDPOINT with the token HF_TOKEN. The
 // token goes to that host alone, also when it redirects, which hubs do for
 // every large file. Broken transfers are resumed with Range and If-Range, so
-// that bytes of two versions never mix. What the hub says of the file (size,
+// that bytes of two versions never mix. A file larger than Options.MaxBytes is
+// refused, or cut off if its size was not told. What the hub says of the file (size,
 // SHA-256) is checked on the finished file.
 //
 // The built-in model comes inside a Python package: it is a public, immutable
@@ -33,7 +34,8 @@
 // A file appears under its final name only when it is complete, checked and
 // on the disk: it is written beside it with the suffix .partial, synced and
 // renamed. A lock per file makes a second process wait and then find the
-// first one's result. A small .json file beside each model keeps its size and
+// first one's result (on plan9, js and wasip1, which have no such locks, only
+// within a process). A small .json file beside each model keeps its size and
 // hash, so that later calls notice a file that was cut or exchanged; the size
 // is compared at every call, the hash with Options.Verify.
 package hub

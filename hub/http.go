@@ -204,20 +204,33 @@ func (f *hubFile) attempt(ctx context.Context, u *url.URL, part *partial) (expec
 		return expected{}, statusError(resp, u)
 	}
 
+	limit := part.opts.maxBytes()
+	if want.Size > limit {
+		return expected{}, fmt.Errorf("%w: %s has %d bytes, limit %d", ErrTooLarge, u, want.Size, limit)
+	}
 	part.total = -1
 	if want.Size > 0 {
 		part.total = want.Size
 	}
 	part.report()
-	var body io.Reader = &stallReader{resp.Body, alarm, stall}
+	most := limit
 	if want.Size > 0 {
-		body = io.LimitReader(body, want.Size-part.size+1)
+		most = want.Size
 	}
+	// One byte more shows that there is more.
+	body := io.LimitReader(&stallReader{resp.Body, alarm, stall}, max(0, most-part.size)+1)
 	_, err = io.CopyBuffer(onlyWriter{part}, body, make([]byte, 256<<10))
 	var disk *writeError
 	switch {
 	case errors.As(err, &disk):
+		if part.state().ETag == "" {
+			// Nothing can go on from these bytes: they only take room.
+			part.remove()
+		}
 		return expected{}, err
+	case part.size > most && want.Size == 0:
+		part.remove()
+		return expected{}, fmt.Errorf("%w: %s sent more than %d bytes", ErrTooLarge, u, limit)
 	case err != nil:
 		return expected{}, &passing{err: fmt.Errorf("%s: after %d bytes: %w", u, part.size, err)}
 	case want.Size > 0 && part.size != want.Size:

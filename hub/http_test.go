@@ -14,12 +14,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -427,7 +427,7 @@ func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	full := Options{Dir: dir, writer: func(w io.Writer) io.Writer { return &smallDisk{w: w, room: 500_000} }}
 	path, err := pullFast(t.Context(), testRef, full)
-	assert.ErrorIs(t, err, syscall.ENOSPC)
+	assert.ErrorIs(t, err, errDiskFull)
 	assert.ErrorContains(t, err, path+".partial")
 	assert.NoFileExists(t, path)
 	assert.Len(t, h.requests, 1, "no second try")
@@ -440,6 +440,117 @@ func TestFullDisk(t *testing.T) {
 	assert.True(t, bytes.Equal(data, got))
 }
 
+var errDiskFull = errors.New("no space left on device")
+
+// Bytes from which no fetch can go on do not stay on a full disk.
+func TestFullDiskWithoutETag(t *testing.T) {
+	h := &fakeHub{data: content(1<<20, 14), noLength: true}
+	h.start(t)
+	full := Options{Dir: t.TempDir(), writer: func(w io.Writer) io.Writer { return &smallDisk{w: w, room: 500_000} }}
+	path, err := pullFast(t.Context(), testRef, full)
+	assert.ErrorIs(t, err, errDiskFull)
+	assert.NoFileExists(t, path+".partial")
+	assert.NoFileExists(t, path)
+}
+
+func TestMaxBytes(t *testing.T) {
+	data := content(1<<20, 15)
+	for name, h := range map[string]*fakeHub{
+		"size in the link":     {data: data, etag: `"v1"`, linked: true, noLength: true},
+		"size of the answer":   {data: data, etag: `"v1"`},
+		"no size":              {data: data, etag: `"v1"`, noLength: true},
+		"no size after a drop": {data: data, etag: `"v1"`, noLength: true, drop: []int{300_000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.start(t)
+			dir := t.TempDir()
+			path, err := pullFast(t.Context(), testRef, Options{Dir: dir, MaxBytes: 1<<20 - 1})
+			assert.ErrorIs(t, err, ErrTooLarge)
+			assert.NoFileExists(t, path)
+			if info, err := os.Stat(path + ".partial"); err == nil {
+				assert.Less(t, info.Size(), int64(len(data)), "bytes left on the disk")
+			}
+			path, err = pullFast(t.Context(), testRef, Options{Dir: dir, MaxBytes: 1 << 20})
+			require.NoError(t, err, "a file of exactly the limit")
+			got, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(data, got))
+			// What is there needs no fetch.
+			_, err = Pull(t.Context(), testRef, Options{Dir: dir, MaxBytes: 10})
+			assert.NoError(t, err)
+		})
+	}
+	_, err := Pull(t.Context(), testRef, Options{Dir: t.TempDir(), MaxBytes: -1})
+	assert.ErrorContains(t, err, "MaxBytes is -1")
+	_, err = Pull(t.Context(), "smollm2-135m-instruct", Options{Dir: t.TempDir(), MaxBytes: 1000})
+	assert.ErrorIs(t, err, ErrTooLarge)
+}
+
+// An endless answer ends at the limit.
+func TestEndlessAnswer(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		chunk := content(1<<16, 16)
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	t.Setenv("HF_ENDPOINT", s.URL)
+	var most int64
+	opts := Options{Dir: t.TempDir(), MaxBytes: 3 << 20, Progress: func(done, _ int64) { most = max(most, done) }}
+	path, err := pullFast(t.Context(), testRef, opts)
+	assert.ErrorIs(t, err, ErrTooLarge)
+	assert.Equal(t, int64(3<<20+1), most)
+	assert.NoFileExists(t, path+".partial")
+}
+
+// Processes that pull the same file at once fetch it once.
+func TestConcurrentProcesses(t *testing.T) {
+	data := content(1<<20, 17)
+	h := &fakeHub{data: data, etag: `"v1"`, linked: true, drop: []int{400_000}}
+	h.start(t)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	const processes = 4
+	out := make([]string, processes)
+	var wg sync.WaitGroup
+	for i := range processes {
+		wg.Go(func() {
+			cmd := exec.CommandContext(t.Context(), self)
+			cmd.Env = append(os.Environ(), "HUB_TEST_PULL="+dir)
+			b, err := cmd.CombinedOutput()
+			assert.NoError(t, err, string(b))
+			out[i] = string(b)
+		})
+	}
+	wg.Wait()
+	path := filepath.Join(dir, "hf", "owner", "repo", "main", "dir", "model.gguf")
+	for _, o := range out {
+		assert.Equal(t, path+" "+sum(data), o)
+	}
+	assert.Len(t, h.requests, 2, "one fetch that was broken once")
+	assert.NoFileExists(t, path+".partial")
+}
+
+// pullForTest is what the processes of TestConcurrentProcesses do.
+func pullForTest(dir string) int {
+	path, err := pullFast(context.Background(), testRef, Options{Dir: dir, Verify: true})
+	if err != nil {
+		fmt.Print(err)
+		return 1
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Print(err)
+		return 1
+	}
+	fmt.Print(path, " ", sum(data))
+	return 0
+}
+
 type smallDisk struct {
 	w    io.Writer
 	room int
@@ -449,7 +560,7 @@ func (s *smallDisk) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p[:min(len(p), s.room)])
 	s.room -= n
 	if err == nil && n < len(p) {
-		err = syscall.ENOSPC
+		err = errDiskFull
 	}
 	return n, err
 }

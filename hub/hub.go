@@ -27,15 +27,26 @@ type Options struct {
 	// Verify also compares the SHA-256 of a file that is already present.
 	// A file just fetched is always compared.
 	Verify bool
+	// MaxBytes is the size above which a file is not fetched, so that a hub that
+	// tells a wrong size or none cannot fill the disk. 0: [DefaultMaxBytes].
+	// Files already in the cache are not measured against it.
+	MaxBytes int64
 
 	writer func(io.Writer) io.Writer // of partial files, for tests
 }
+
+// DefaultMaxBytes is the largest file that is fetched unless Options.MaxBytes
+// says otherwise: 256 GiB, several times the largest single GGUF file (hubs
+// split larger models into parts of at most 50 GB).
+const DefaultMaxBytes = 256 << 30
 
 var (
 	// ErrNotCached reports a model that is known but not in the cache.
 	ErrNotCached = errors.New("hub: not in the cache")
 	// ErrCorrupt reports a file whose size, SHA-256 or beginning is not what it has to be.
 	ErrCorrupt = errors.New("hub: corrupt file")
+	// ErrTooLarge reports a file larger than Options.MaxBytes.
+	ErrTooLarge = errors.New("hub: file too large")
 	// ErrNoInstaller reports that no tool to fetch Python packages was found.
 	ErrNoInstaller = errors.New("hub: neither pip nor uv is installed")
 )
@@ -151,6 +162,14 @@ func List(opts Options) ([]Model, error) {
 	}
 	sort.Slice(models, func(i, j int) bool { return models[i].Path < models[j].Path })
 	return models, nil
+}
+
+// maxBytes is the limit on a file.
+func (o Options) maxBytes() int64 {
+	if o.MaxBytes > 0 {
+		return o.MaxBytes
+	}
+	return DefaultMaxBytes
 }
 
 // dir is the absolute path of the models folder.

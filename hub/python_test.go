@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	case "python3", "pip3", "pip", "uv":
 		os.Exit(fakeInstaller(name, os.Args[1:]))
 	}
+	if dir := os.Getenv("HUB_TEST_PULL"); dir != "" {
+		os.Exit(pullForTest(dir))
+	}
 	os.Exit(m.Run())
 }
 

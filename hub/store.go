@@ -165,6 +165,12 @@ func install(ctx context.Context, t target, opts Options) (err error) {
 	if err := present(ctx, t, opts); err == nil || !refetch(err) {
 		return err
 	}
+	if opts.MaxBytes < 0 {
+		return fmt.Errorf("Options.MaxBytes is %d", opts.MaxBytes)
+	}
+	if limit := opts.maxBytes(); t.want.Size > limit {
+		return fmt.Errorf("%w: %s has %d bytes, limit %d", ErrTooLarge, t.ref, t.want.Size, limit)
+	}
 	part, err := openPartial(t.path+".partial", opts)
 	if err != nil {
 		return err
