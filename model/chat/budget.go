@@ -14,12 +14,13 @@ import (
 // What one rendering may cost. Steps and bytes make the outcome depend on the
 // input alone; the deadline is the last resort for steps that are each slow.
 const (
-	baseSteps       = 100_000
+	baseSteps       = 50_000
 	stepsPerMessage = 2_000
 	baseBytes       = 1 << 20
 	bytesPerByte    = 64 // bytes of work per byte of message
 	maxDuration     = 5 * time.Second
 	maxDepth        = 32 // of a value: lists in dicts in lists
+	stepsPerRound   = 4  // of a loop, which costs more than evaluating a node
 )
 
 // LimitError reports a template that is larger than a template may be, or that

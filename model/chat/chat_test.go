@@ -35,10 +35,16 @@ func renderings(t testing.TB) []rendering {
 	return cases
 }
 
+var loaded sync.Map // name → *Template
+
 func load(t testing.TB, name string) *Template {
 	t.Helper()
+	if tmpl, ok := loaded.Load(name); ok {
+		return tmpl.(*Template)
+	}
 	tmpl, err := New(templateText(t, name), "<|begin|>", "<|end|>")
 	require.NoError(t, err)
+	loaded.Store(name, tmpl)
 	return tmpl
 }
 
@@ -266,10 +272,14 @@ func TestConcurrentUse(t *testing.T) {
 
 // A conversation with passages of half a megabyte is no attack.
 func TestLongConversation(t *testing.T) {
+	turns := 500
+	if testing.Short() {
+		turns = 100
+	}
 	for _, name := range []string{"smollm2.jinja", "llama3.jinja", "thinking.jinja", "tools.jinja"} {
 		tmpl := load(t, name)
 		var msgs []Message
-		for range 500 {
+		for range turns {
 			msgs = append(msgs, Message{"user", strings.Repeat("word ", 1000)}, Message{"assistant", "ok"})
 		}
 		_, err := tmpl.Pieces(msgs, true)

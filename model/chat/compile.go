@@ -4,6 +4,7 @@ package chat
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -91,8 +92,12 @@ func (c *compiler) wrapper(w *nodes.Wrapper) (err error) {
 func (c *compiler) statement(s *statement) error {
 	switch n := s.ControlStructure.(type) {
 	case *statements.ForControlStructure:
+		over := rounds
+		if n.Value != "" {
+			over = pairs
+		}
 		var err error
-		if n.ObjectEvaluator, err = c.bind(n.ObjectEvaluator, elements); err != nil {
+		if n.ObjectEvaluator, err = c.bind(n.ObjectEvaluator, over); err != nil {
 			return err
 		}
 		if n.IfCondition != nil {
@@ -200,7 +205,18 @@ func printed(e evaluator, v *exec.Value) (*exec.Value, error) {
 	return exec.AsValue(v.String()), nil
 }
 
-// elements is what a loop goes over.
+// rounds is what a loop goes over.
+func rounds(e evaluator, v *exec.Value) (*exec.Value, error) {
+	if v.IsIterable() {
+		if err := e.budget.charge(min(length(v), math.MaxInt/stepsPerRound)*(stepsPerRound-1), 0); err != nil {
+			return nil, err
+		}
+	}
+	return elements(e, v)
+}
+
+// elements is a value with elements to go over; of a text these are its
+// characters.
 func elements(e evaluator, v *exec.Value) (*exec.Value, error) {
 	if err := e.budget.charge(length(v), 0); err != nil {
 		return nil, err
@@ -215,7 +231,24 @@ func elements(e evaluator, v *exec.Value) (*exec.Value, error) {
 	case v.IsNil(), v.IsList(), v.IsDict():
 		return v, nil
 	}
-	return nil, fmt.Errorf("a loop over something that has no elements")
+	return nil, fmt.Errorf("only lists, dicts and texts have elements")
+}
+
+// pairs is what a loop with two variables goes over.
+func pairs(e evaluator, v *exec.Value) (*exec.Value, error) {
+	v, err := rounds(e, v)
+	if err != nil || v.IsNil() {
+		return v, err
+	}
+	if v.IsDict() {
+		return nil, fmt.Errorf("a loop over a dict has one variable; items() gives pairs")
+	}
+	for i := range v.Len() {
+		if p := v.Index(i); !p.IsList() || p.Len() != 2 {
+			return nil, fmt.Errorf("a loop with two variables needs pairs, which element %d is not", i)
+		}
+	}
+	return v, nil
 }
 
 func condition(_ evaluator, v *exec.Value) (*exec.Value, error) {

@@ -563,13 +563,18 @@ func (e evaluator) chargeText(v *exec.Value) error {
 
 // length is what it costs to walk over the elements of a value, in steps.
 func length(v *exec.Value) int {
-	if d, ok := v.Interface().(*exec.Dict); ok {
-		return len(d.Pairs) * len(d.Pairs) // each is searched for
+	switch t := v.Interface().(type) {
+	case *exec.Dict:
+		return len(t.Pairs) * len(t.Pairs) // each is searched for
+	case map[string]any:
+		return len(t)
+	case namespace:
+		return len(t)
 	}
-	if v.IsList() || v.IsDict() {
-		return v.Len()
+	if v.IsString() {
+		return len(v.String())
 	}
-	return len(v.String()) // of a text; others are short
+	return v.Len()
 }
 
 // truth is Python's bool().
