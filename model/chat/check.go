@@ -38,14 +38,13 @@ func checkSource(template string) (err error) {
 		blocks   int
 		count    int
 		opening  *tokens.Token // the word after {%
-		assigned bool
 	)
 	for !stream.End() {
 		tok := stream.Next()
 		count++
 		switch tok.Type {
 		case tokens.VariableBegin, tokens.BlockBegin:
-			brackets, count, opening, assigned = 0, 0, nil, false
+			brackets, count, opening = 0, 0, nil
 			if tok.Type == tokens.BlockBegin {
 				opening = tok
 			}
@@ -58,12 +57,6 @@ func checkSource(template string) (err error) {
 			brackets--
 		case tokens.Multiply, tokens.Power:
 			return fmt.Errorf("chat: line %d of the template: the operator %s is not supported", tok.Line, tok.Val)
-		case tokens.Assign:
-			assigned = true
-		case tokens.BlockEnd:
-			if opening != nil && opening.Val == "set" && !assigned {
-				return fmt.Errorf("chat: line %d of the template: the block form of set is not supported", tok.Line)
-			}
 		}
 		if count > maxTagTokens {
 			return &LimitError{What: "tokens in a tag", Limit: maxTagTokens, Line: tok.Line}

@@ -17,21 +17,25 @@
 // Hugging Face sets it up (trim_blocks, lstrip_blocks, loop controls, sandbox),
 // makes of them; the tests compare byte by byte.
 //
-// Where the engine's meaning of something that templates do with messages
-// differs from Python's (what counts as white space, indices from the end),
-// this package brings its own.
+// The engine parses templates and runs loops and conditions. Expressions,
+// filters and methods are evaluated here: the engine's evaluator costs 2ⁿ for
+// a chain of n method calls and cannot be stopped, and it gives some things
+// another meaning than Python (indices from the end, reverse, division, a text
+// plus something that is none).
 //
 // # What a template may do
 //
 // A model file is foreign data, and so is its template. It runs without a
 // loader (there is nothing that could open a file), with the statements for,
-// if, set, raw, break and continue, with a list of allowed filters and
-// methods, and on a budget of steps and bytes that every statement, loop
-// iteration, filter and output is charged to. Operators that make a large
-// value from a small one (*, **) are refused, nesting is limited. The budget
-// grows with the conversation, so a long one is not mistaken for an attack.
-// A template that needs more gets a [LimitError] or an error naming the
-// construct, never an approximation.
+// if, set, raw, break and continue and with lists of allowed filters, tests
+// and methods, on the caller's goroutine and on a budget: every statement,
+// round of a loop and node of an expression is charged a step, every text its
+// bytes before it is made, and a deadline is checked at each charge. Operators
+// that make a large value from a small one (*, **) are refused; the size of a
+// template, its nesting and the depth of its expressions are limited. The
+// budget grows with the conversation, so a long one is not mistaken for an
+// attack. A template that needs more gets a [LimitError] or an error naming
+// the construct, never an approximation.
 //
 // strftime_now is not defined: a prompt that changes every day cannot be
 // reused from a cache. Templates that ask (Llama 3.2 does) fall back to the

@@ -153,7 +153,7 @@ func TestHostileTemplates(t *testing.T) {
 func TestHostileSources(t *testing.T) {
 	size := maxTemplate
 	if testing.Short() {
-		size /= 8
+		size /= 32
 	}
 	for _, unit := range []string{
 		"{", "{{", "{%", "{#", "{##}", "{{ 1 }}", "{{ '", "{{ \"", "{% raw %}", "{% raw %}x{% endraw %}", "{% if a %}", "{% if a %}{% endif %}",
@@ -182,6 +182,9 @@ func TestHostileSources(t *testing.T) {
 // What is charged covers what is done, also for long contents.
 func TestHostileUseOfLongContents(t *testing.T) {
 	content := strings.Repeat("Aa b", 25_000)
+	if testing.Short() {
+		content = content[:10_000]
+	}
 	for _, text := range []string{
 		"{% set c = messages[0].content %}{% for i in range(9000) %}{% if OP %}{% endif %}{% endfor %}",
 		"{% set c = messages[0].content %}{% for i in range(9000) if OP %}{% endfor %}",
@@ -197,13 +200,10 @@ func TestHostileUseOfLongContents(t *testing.T) {
 			start := time.Now()
 			_, err = tmpl.Render([]Message{{"user", content}}, true)
 			var limit *LimitError
-			if time.Since(start) > time.Second {
-				t.Log(op, time.Since(start))
-			}
 			if !strings.HasPrefix(op, "loop") || !strings.Contains(text, " if OP") {
 				assert.ErrorAs(t, err, &limit, op)
 			}
-			assert.Less(t, time.Since(start), maxDuration+time.Second, op)
+			assert.Less(t, time.Since(start), patience, op)
 		}
 	}
 }

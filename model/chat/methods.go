@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	statements "github.com/nikolalohinski/gonja/v2/builtins/control_structures"
@@ -91,12 +92,13 @@ func dictMethod(pairs []*exec.Pair, name string, args *exec.VarArgs) (*exec.Valu
 
 // The engine's methods of texts that a template may call; each reads its text
 // once and makes no more than a few bytes out of one.
-var engineMethods = []string{"capitalize", "isdigit", "islower", "isspace", "isupper", "title"}
+var engineMethods = []string{"isdigit", "islower", "isspace", "isupper", "title"}
 
 // A textMethod works on texts and arguments that are charged for already.
 type textMethod func(e evaluator, self string, args []*exec.Value) (any, error)
 
 var textMethods = map[string]textMethod{
+	"capitalize":   plainMethod(capitalize),
 	"lower":        plainMethod(strings.ToLower),
 	"upper":        plainMethod(strings.ToUpper),
 	"strip":        stripMethod(true, true),
@@ -160,6 +162,11 @@ func plainMethod(f func(string) string) textMethod {
 		_, err := textArguments(args, 0)
 		return f(self), err
 	}
+}
+
+func capitalize(s string) string {
+	_, n := utf8.DecodeRuneInString(s)
+	return strings.ToTitle(s[:n]) + strings.ToLower(s[n:])
 }
 
 func stripMethod(left, right bool) textMethod {

@@ -91,7 +91,7 @@ func parseAssignment(_ *parser.Parser, args *parser.Parser) (nodes.ControlStruct
 		a.attribute = attribute.Val
 	}
 	if args.Match(tokens.Assign) == nil {
-		return nil, args.Error("set needs a name and =", args.Current())
+		return nil, args.Error("set needs = and a value (its block form is not supported)", args.Current())
 	}
 	var err error
 	if a.value, err = args.ParseExpression(); err != nil {
