@@ -520,7 +520,7 @@ func TestConcurrentProcesses(t *testing.T) {
 	for i := range processes {
 		wg.Go(func() {
 			cmd := exec.CommandContext(t.Context(), self)
-			cmd.Env = append(os.Environ(), "HUB_TEST_PULL="+dir)
+			cmd.Env = append(os.Environ(), "HUB_TEST_PULL="+dir, "GORACE="+noExitSleep)
 			b, err := cmd.CombinedOutput()
 			assert.NoError(t, err, string(b))
 			out[i] = string(b)
