@@ -105,9 +105,13 @@ func nodeKV(t require.TestingT, e *Engine, p *Plan) [][]float32 {
 
 func flatten(kv *kvcache.KV) []float32 {
 	var out []float32
+	n := kv.Shape().KVHeads * kv.Shape().HeadDim
+	k, v := make([]float32, n), make([]float32, n)
 	for l := range kv.Shape().Layers {
-		k, v := kv.Layer(l)
-		out = append(append(out, k...), v...)
+		for i := range kv.Tokens() {
+			kv.Layer(l).Load(i, k, v)
+			out = append(append(out, k...), v...)
+		}
 	}
 	return out
 }

@@ -38,7 +38,9 @@ func scalar(t testing.TB, q []float32, parts ...attention.Part) (out, lse []floa
 	return out, lse
 }
 
-func scalarPart(k, v []float32) attention.Part { return attention.Part{K: k, V: v, Len: len(k)} }
+func scalarPart(k, v []float32) attention.Part {
+	return attention.Part{KV: attention.PackKV(attention.F32, 1, 1, k, v), Len: len(k)}
+}
 
 func TestNothingVisible(t *testing.T) {
 	hidden := scalarPart([]float32{1, 2}, []float32{nan, inf})
@@ -49,7 +51,7 @@ func TestNothingVisible(t *testing.T) {
 	muted.Bias = []float32{-inf}
 	for name, parts := range map[string][]attention.Part{
 		"no part":    nil,
-		"empty part": {{}, {Stride: 7, Causal: true}},
+		"empty part": {{}, {KV: attention.NewKV(attention.F32, 1, 1, 7), Causal: true}},
 		"causal":     {hidden},
 		"bitmap":     {masked},
 		"bias":       {muted},
@@ -72,9 +74,9 @@ func TestInfiniteScores(t *testing.T) {
 	assert.Equal(t, []float32{4}, out, "a score of −Inf weighs nothing")
 	assert.Equal(t, []float32{2}, lse)
 
-	out, lse = scalar(t, []float32{1, 0.5}, scalarPart([]float32{math.MaxFloat32, 1}, []float32{3, 4}))
+	out, lse = scalar(t, []float32{1, 0.5}, scalarPart([]float32{math.MaxFloat32 / 2, 1}, []float32{3, 4}))
 	assert.Equal(t, []float32{3, 3}, out, "the largest finite score wins")
-	assert.Equal(t, []float32{math.MaxFloat32, math.MaxFloat32 / 2}, lse)
+	assert.InEpsilonSlice(t, []float32{math.MaxFloat32 / 2, math.MaxFloat32 / 4}, lse, 1e-7)
 
 	for _, parts := range [][]attention.Part{
 		{scalarPart([]float32{inf, 1}, []float32{3, 4})},
@@ -129,7 +131,9 @@ func random(t testing.TB, rows int) attention.Query {
 		Q: normal(r, rows*heads*d), Out: make([]float32, rows*heads*d), LSE: make([]float32, rows*heads), Rows: rows,
 	}
 	for i, n := range []int{70, 1, 130, rows} {
-		q.Parts = append(q.Parts, attention.Part{K: normal(r, kvHeads*n*d), V: normal(r, kvHeads*n*d), Len: n, Shift: 100 - 30*i})
+		q.Parts = append(q.Parts, attention.Part{
+			KV: attention.PackKV(attention.F32, kvHeads, d, normal(r, kvHeads*n*d), normal(r, kvHeads*n*d)), Len: n, Shift: 100 - 30*i,
+		})
 	}
 	q.Parts[0].Bias, q.Parts[1].Scale = normal(r, heads), 0.5
 	q.Parts[2].Mask = attention.NewBitmap(rows, 130)

@@ -16,11 +16,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	source := attention.Part{
-		K: []float32{0, 0, 0, 0, 0, 0}, V: []float32{3, 0, 3, 0, 3, 0}, Len: 3,
+		KV: attention.PackKV(attention.F32, 1, 2, []float32{0, 0, 0, 0, 0, 0}, []float32{3, 0, 3, 0, 3, 0}), Len: 3, // [token][head][dim]
 		Shift: 3, // has no effect here, for lack of a rotary embedding
 	}
 	self := attention.Part{
-		K: []float32{0, 0, 0, 0}, V: []float32{7, 4, 8, 5}, Len: 2, Causal: true,
+		KV: attention.PackKV(attention.F32, 1, 2, []float32{0, 0, 0, 0}, []float32{7, 4, 8, 5}), Len: 2, Causal: true,
 	}
 	query := attention.Query{
 		Q:    []float32{1, 0, 0, 1, 2, 0, 0, 2}, // [row][head][dim]

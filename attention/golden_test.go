@@ -42,18 +42,6 @@ func readNPY[T any](t testing.TB, name string) []T {
 	return data
 }
 
-// headMajor turns [token][heads][d] into [heads][token][d].
-func headMajor(x []float32, heads, d int) []float32 {
-	tokens := len(x) / (heads * d)
-	y := make([]float32, len(x))
-	for i := range tokens {
-		for h := range heads {
-			copy(y[(h*tokens+i)*d:][:d], x[(i*heads+h)*d:][:d])
-		}
-	}
-	return y
-}
-
 // goldenCases returns the cases in the order of the manifest.
 func goldenCases(t testing.TB) []goldenCase {
 	t.Helper()
@@ -79,8 +67,10 @@ const goldenHeads, goldenKVHeads, goldenDim = 9, 3, 64
 func TestGolden(t *testing.T) {
 	const heads, d = goldenHeads, goldenDim
 	q, k, v := readNPY[float32](t, "q.npy"), readNPY[float32](t, "k.npy"), readNPY[float32](t, "v.npy")
-	stride := len(k) / (goldenKVHeads * d) // keys
-	k, v = headMajor(k, goldenKVHeads, d), headMajor(v, goldenKVHeads, d)
+	part := func(lo, hi int) attention.Part {
+		const width = goldenKVHeads * d
+		return attention.Part{KV: attention.PackKV(attention.F32, goldenKVHeads, d, k[lo*width:hi*width], v[lo*width:hi*width]), Len: hi - lo}
+	}
 	kernel := newKernel(t, attention.Config{Heads: heads, KVHeads: goldenKVHeads, HeadDim: d})
 
 	for _, c := range goldenCases(t) {
@@ -98,23 +88,25 @@ func TestGolden(t *testing.T) {
 					Q: scaled[s.Q0*heads*d:], Out: out[s.Q0*heads*d:], LSE: lse[s.Q0*heads:], Rows: rows,
 				}
 				for _, r := range s.Src {
-					one.Parts = append(one.Parts, attention.Part{K: k[r[0]*d:], V: v[r[0]*d:], Len: r[1] - r[0], Stride: stride})
+					one.Parts = append(one.Parts, part(r[0], r[1]))
 					pairs += rows * (r[1] - r[0])
 				}
-				one.Parts = append(one.Parts, attention.Part{
-					K: k[s.Self0*d:], V: v[s.Self0*d:], Len: rows, Stride: stride, Causal: true,
-				})
+				self := part(s.Self0, s.Self0+rows)
+				self.Causal = true
+				one.Parts = append(one.Parts, self)
 				pairs += rows * (rows + 1) / 2
 				queries = append(queries, one)
 			}
 			require.Equal(t, c.Pairs, pairs, "pairs attended to")
-			require.NoError(t, kernel.Attend(nil, nil, queries))
+			onEveryTier(t, func(t *testing.T) {
+				require.NoError(t, kernel.Attend(nil, nil, queries))
 
-			// A score in float32 is off by a few units in its last place, 2⁻²⁴ of its
-			// size each, and that is what the output and the log-sum-exp are off by.
-			tol := 1e-5 * math.Max(1, c.MaxLogit/32)
-			require.LessOrEqual(t, worst(out, readNPY[float32](t, c.Name+".out.npy")), tol, "output")
-			require.LessOrEqual(t, worst(lse, readNPY[float64](t, c.Name+".lse.npy")), tol, "log-sum-exp")
+				// A score in float32 is off by a few units in its last place, 2⁻²⁴ of its
+				// size each, and that is what the output and the log-sum-exp are off by.
+				tol := 1e-5 * math.Max(1, c.MaxLogit/32)
+				require.LessOrEqual(t, worst(out, readNPY[float32](t, c.Name+".out.npy")), tol, "output")
+				require.LessOrEqual(t, worst(lse, readNPY[float64](t, c.Name+".lse.npy")), tol, "log-sum-exp")
+			})
 		})
 	}
 }

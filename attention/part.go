@@ -9,14 +9,9 @@ import (
 
 // Part is one source of keys and values as one reader sees it.
 type Part struct {
-	// K and V hold [KVHeads][Stride][HeadDim], head-major. Of each head the first
-	// Len rows are used. The last head may end after its Len rows, so the keys of
-	// a longer cache from first on are K[first*HeadDim:] with the cache's Stride
-	// and Shift, and Offset−first.
-	K, V []float32
-	Len  int // keys; 0 contributes nothing
-	// Stride is the number of rows from one head to the next. 0 means Len.
-	Stride int
+	// KV holds the keys and values, of which the first Len tokens are used.
+	KV  KV
+	Len int // 0 contributes nothing
 	// Shift is the position of query row 0 minus the position of key 0, that is of
 	// the key that was rotated to 0. Row i is rotated to Shift+i, which may be
 	// negative.
@@ -45,6 +40,9 @@ type Query struct {
 	LSE   []float32
 	Rows  int
 	Parts []Part // summed in this order
+	// Decode splits the work over keys as well as rows: for one or a few rows over long parts, such as a step of generation. Its results
+	// differ from those without by rounding, and are otherwise as independent of other rows, queries and workers.
+	Decode bool
 }
 
 // QueryError says which query, and which of its parts, Attend refuses and why.
@@ -90,17 +88,11 @@ func (k *Kernel) checkPart(p *Part, rows int) string {
 	if p.Len < 0 || p.Len > math.MaxInt32 {
 		return fmt.Sprintf("Len is %d, want 0 to %d", p.Len, math.MaxInt32)
 	}
-	if p.Stride != 0 && p.Stride < p.Len {
-		return fmt.Sprintf("Stride %d is less than Len %d", p.Stride, p.Len)
+	if p.Len > p.KV.tokens {
+		return fmt.Sprintf("Len is %d, KV has %d tokens", p.Len, p.KV.tokens)
 	}
-	if p.Stride > math.MaxInt32 {
-		return fmt.Sprintf("Stride is %d, want at most %d", p.Stride, math.MaxInt32)
-	}
-	// Rows of the last head that lie beyond Len need not exist.
-	have := min(len(p.K), len(p.V)) / k.headDim
-	if p.Len > 0 && (have < p.Len || (have-p.Len)/p.stride() < k.kvHeads-1) {
-		return fmt.Sprintf("K and V have %d and %d elements, too few for %d heads of Len %d, Stride %d, %d elements a key",
-			len(p.K), len(p.V), k.kvHeads, p.Len, p.stride(), k.headDim)
+	if p.Len > 0 && (p.KV.kvHeads != k.kvHeads || p.KV.headDim != k.headDim) {
+		return fmt.Sprintf("KV has %d heads of %d elements, want %d of %d", p.KV.kvHeads, p.KV.headDim, k.kvHeads, k.headDim)
 	}
 	if !finite(p.Scale) {
 		return fmt.Sprintf("Scale is %v", p.Scale)
@@ -117,13 +109,6 @@ func (k *Kernel) checkPart(p *Part, rows int) string {
 		return fmt.Sprintf("Mask is %d × %d, want %d query rows × Len %d", p.Mask.rows, p.Mask.cols, rows, p.Len)
 	}
 	return ""
-}
-
-func (p *Part) stride() int {
-	if p.Stride == 0 {
-		return p.Len
-	}
-	return p.Stride
 }
 
 // visible returns the keys that row i sees of the n ≤ 64 keys from j0, which is

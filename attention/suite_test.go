@@ -9,6 +9,7 @@ import (
 
 	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/attention/attentiontest"
+	"github.com/graphkv/graphkv/internal/cpu"
 	"github.com/graphkv/graphkv/internal/pool"
 )
 
@@ -25,10 +26,20 @@ func with(p *pool.Pool) attentiontest.Attend {
 	}
 }
 
+// onEveryTier runs f once per tier that the machine has, with the higher ones switched off.
+func onEveryTier(t *testing.T, f func(t *testing.T)) {
+	for _, tier := range cpu.Tiers() {
+		t.Run(tier.String(), func(t *testing.T) {
+			defer cpu.Lower(tier)()
+			f(t)
+		})
+	}
+}
+
 func TestSuite(t *testing.T) {
 	p := pool.New(3)
 	defer p.Close()
-	attentiontest.Suite(t, with(p))
+	onEveryTier(t, func(t *testing.T) { attentiontest.Suite(t, with(p)) })
 }
 
 func TestSuiteOneWorker(t *testing.T) {

@@ -5,54 +5,51 @@ package attention
 import (
 	"math"
 	"math/bits"
+	"unsafe"
+
+	"github.com/graphkv/graphkv/internal/cpu"
 )
-
-const (
-	// panelLanes is the number of lanes, pairs of a query row and a head, that
-	// the inner loops take at once: a vector of 16 float32.
-	panelLanes = 16
-	// tileLanes is the number of lanes of a tile. They read a block of keys from
-	// the first-level cache after the first panel has loaded it.
-	tileLanes = 64
-	// blockKeys is the number of keys after which maxima and sums are updated.
-	// Blocks start at multiples of it from a part's first key, whatever the rows,
-	// which keeps a lane's arithmetic independent of its neighbours.
-	blockKeys = wordBits
-)
-
-// lanes16 holds one number for each lane of a panel, in four groups.
-type lanes16 [4][4]float32
-
-// panel is the state of up to 16 lanes. Lane l is row l/group and head l%group
-// of the tile, counted from the first lane of the tile.
-type panel struct {
-	lanes int       // lanes in use
-	q     []lanes16 // [HeadDim] rotated and scaled queries, transposed
-	acc   []float32 // [panelLanes][HeadDim] Σ exp(score−max)·value
-	max   [panelLanes]float32
-	sum   [panelLanes]float32 // Σ exp(score−max)
-	bias  [panelLanes]float32
-}
 
 // scratch is one worker's memory.
 type scratch struct {
+	kern   *kernels
+	stride int       // from one lane's query or sums to the next's
+	q, o   []float32 // [lanes][stride] rotated and scaled queries; Σ 2^(score−max)·value
 	panels []panel
-	head   []float32                       // [HeadDim]
-	scores [panelLanes * blockKeys]float32 // of one panel and one block
-	seen   [panelLanes]uint64              // keys of the block that each lane sees
+	scores []float32                     // [maxLanes][scoreStride] of one panel and one block
+	seen   [maxLanes * blockWords]uint64 // keys of the block that each lane sees
+	head   []float32                     // [HeadDim]
 }
 
-func (s *scratch) resize(panels, headDim int) {
-	for len(s.panels) < panels {
-		s.panels = append(s.panels, panel{})
+// panel is up to kernels.rows lanes that go through the kernels together. Lane l of a tile is its row l/group and head l%group.
+type panel struct {
+	from, to int // lanes of the tile
+	lanes
+}
+
+// aligned returns n zeros that start at a multiple of 64 bytes.
+func aligned(n int) []float32 {
+	const line = 64 / 4
+	x := make([]float32, n+line)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(x)))/4) & (line - 1)
+	return x[skip : skip+n : skip+n]
+}
+
+func strideFor(headDim int) int {
+	if headDim <= maxHeadDim {
+		return laneStride
 	}
-	for i := range s.panels[:panels] {
-		p := &s.panels[i]
-		if cap(p.q) < headDim {
-			p.q = make([]lanes16, headDim)
-			p.acc = make([]float32, headDim*panelLanes)
-		}
-		p.q, p.acc = p.q[:headDim], p.acc[:headDim*panelLanes]
+	return headDim + panelKeys
+}
+
+// resize readies the scratch memory for tiles of up to n lanes.
+func (s *scratch) resize(n, headDim int) {
+	s.kern, s.stride = kernelsFor(cpu.Current(), headDim), strideFor(headDim)
+	if n *= s.stride; len(s.q) < n {
+		s.q, s.o = aligned(n), aligned(n)
+	}
+	if s.scores == nil {
+		s.scores = aligned(maxLanes * scoreStride)
 	}
 	if cap(s.head) < headDim {
 		s.head = make([]float32, headDim)
@@ -60,42 +57,128 @@ func (s *scratch) resize(panels, headDim int) {
 	s.head = s.head[:headDim]
 }
 
-// attendTile computes rows row0…row0+rows−1 of q for the query heads that share
-// the key/value head kv.
-func (k *Kernel) attendTile(s *scratch, q *Query, row0, rows, kv int) {
-	d := k.headDim
-	panels := s.panels[:(rows*k.group+panelLanes-1)/panelLanes]
-	for i := range panels {
-		panels[i].reset(min(panelLanes, rows*k.group-i*panelLanes))
+// begin cuts the lanes of a tile into panels of nearly equal height and forgets what they knew.
+func (s *scratch) begin(n, headDim int) {
+	count := (n + s.kern.rows - 1) / s.kern.rows
+	for len(s.panels) < count {
+		s.panels = append(s.panels, panel{})
 	}
+	s.panels = s.panels[:count]
+	for i := range s.panels {
+		x := &s.panels[i]
+		x.from, x.to = i*n/count, (i+1)*n/count
+		x.lanes.sum = [maxLanes][panelKeys]float32{}
+		for l := range x.max {
+			x.max[l] = float32(math.Inf(-1))
+		}
+	}
+	for l := range n {
+		clear(s.o[l*s.stride:][:headDim])
+	}
+}
+
+// attendTile computes the rows of one tile for the query heads that share the key/value head kv.
+func (k *Kernel) attendTile(s *scratch, q *Query, t tile, kv int) {
+	s.begin(t.lanes(k), k.headDim)
 	shift, factor, packed := 0, float32(0), false
-	for i := range q.Parts {
+	left := int(t.keys)
+	for i, first := int(t.part), int(t.key); i < len(q.Parts) && left > 0; i, first = i+1, 0 {
 		p := &q.Parts[i]
-		keys := p.bound(row0 + rows - 1)
-		if keys == 0 || k.hidden(p, kv) {
+		end := min(p.Len, first+left)
+		left -= end - first
+		keys := min(p.bound(int(t.row+t.rows)-1), end)
+		if keys <= first || k.hidden(p, kv) {
 			continue
 		}
-		f := k.scale
+		f := k.scale * math.Log2E
 		if p.Scale != 0 {
 			f *= p.Scale
 		}
 		if !packed || f != factor || p.Shift != shift && k.rope != nil {
-			k.pack(s, panels, q, row0, kv, p.Shift, f)
+			k.pack(s, q, t, kv, p.Shift, f)
 			shift, factor, packed = p.Shift, f, true
 		}
-		k.setBias(panels, p, kv)
-		kp, vp := p.K[kv*p.stride()*d:], p.V[kv*p.stride()*d:]
-		for j := 0; j < keys; j += blockKeys {
-			n := min(blockKeys, p.Len-j)
-			for x := range panels {
-				full, some := k.look(s, &panels[x], p, row0, x*panelLanes, kv, j, n)
-				if some > 0 {
-					panels[x].block(s, kp[j*d:(j+some)*d], vp[j*d:(j+some)*d], full)
-				}
-			}
+		muted := k.setBias(s, p, kv)
+		for j := first; j < keys; j += blockKeys {
+			k.attendBlock(s, p, t, kv, j, min(blockKeys, p.Len-j), muted)
 		}
 	}
-	k.store(panels, q, row0, kv)
+}
+
+// attendBlock adds n ≤ blockKeys keys from j to every panel.
+func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bool) {
+	d := k.headDim
+	keys, values := p.KV.block(kv, j, n)
+	clean := unknown
+	for i := range s.panels {
+		x := &s.panels[i]
+		h := x.to - x.from
+		full, some, next := k.look(s, x, p, int(t.row), j, n, muted)
+		if some == 0 {
+			continue
+		}
+		panels := (some + panelKeys - 1) / panelKeys
+		s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, d, panels, s.stride)
+		if hidden := full / panelKeys; hidden < panels {
+			s.kern.hide(h, s.scores, s.seen[:], next, hidden, panels)
+		}
+		s.kern.softmax(h, s.scores, &x.lanes, panels)
+		o := s.o[x.from*s.stride:]
+		if full < some && !s.finite(values, full*d, some*d, &clean) {
+			s.mixSeen(x, values, d, full, some)
+			continue
+		}
+		s.kern.mix(h, o, s.scores, values, x.alpha[:], d, some, s.stride)
+	}
+}
+
+// What is known of a block's values.
+const (
+	unknown = iota
+	allFinite
+	someNot
+)
+
+// finite reports whether values from lo to hi are finite, so that hidden ones among them may be multiplied by 0. Of long ranges it asks
+// about the whole block, once for all panels.
+func (s *scratch) finite(values []float32, lo, hi int, state *int) bool {
+	if (hi-lo)*4 < len(values) {
+		return s.kern.finite(values[lo:hi])
+	}
+	if *state == unknown {
+		*state = someNot
+		if s.kern.finite(values) {
+			*state = allFinite
+		}
+	}
+	return *state == allFinite
+}
+
+var ones = [maxLanes]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+
+// mixSeen is mix for a block in which a lane must not touch what it does not see: from key full on, each lane goes over the runs of keys
+// that it sees. The order of additions is that of mix.
+func (s *scratch) mixSeen(x *panel, values []float32, d, full, some int) {
+	h := x.to - x.from
+	s.kern.mix(h, s.o[x.from*s.stride:], s.scores, values, x.alpha[:], d, full, s.stride)
+	for l := range h {
+		o, w := s.o[(x.from+l)*s.stride:], s.scores[l*scoreStride:]
+		seen := s.seen[l*blockWords:][:blockWords]
+		for j := full; j < some; {
+			rest := seen[j/wordBits] >> (j % wordBits)
+			if rest == 0 {
+				j = (j/wordBits + 1) * wordBits
+				continue
+			}
+			if skip := bits.TrailingZeros64(rest); skip > 0 {
+				j += skip
+				continue
+			}
+			n := min(bits.TrailingZeros64(^rest), wordBits-j%wordBits)
+			s.kern.mix(1, o, w[j:], values[j*d:(j+n)*d], ones[:], d, n, s.stride)
+			j += n
+		}
+	}
 }
 
 // hidden reports whether no query head of kv sees p.
@@ -112,91 +195,110 @@ func (k *Kernel) hidden(p *Part, kv int) bool {
 }
 
 // pack rotates and scales the tile's queries for one part.
-func (k *Kernel) pack(s *scratch, panels []panel, q *Query, row0, kv, shift int, factor float32) {
-	d, row, g := k.headDim, row0, 0
-	for x := range panels {
-		p := &panels[x]
-		for l := range p.lanes {
-			at := (row*k.heads + kv*k.group + g) * d
-			copy(s.head, q.Q[at:at+d])
-			if k.rope != nil {
-				k.rope.Rotate(s.head, shift+row)
-			}
-			for t, v := range s.head {
-				p.q[t][l>>2][l&3] = v * factor
-			}
-			if g++; g == k.group {
-				row, g = row+1, 0
-			}
+func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float32) {
+	d, width := k.headDim, k.group*k.headDim
+	for i := range int(t.rows) {
+		row := int(t.row) + i
+		src := q.Q[(row*k.heads+kv*k.group)*d:][:width]
+		dst := s.q[i*k.group*s.stride:]
+		if k.rope != nil {
+			k.rope.RotateTo(dst, s.stride, src, shift+row, factor)
+			continue
+		}
+		for g := range k.group {
+			s.kern.scale(dst[g*s.stride:][:d], src[g*d:(g+1)*d], factor)
 		}
 	}
 }
 
-func (k *Kernel) setBias(panels []panel, p *Part, kv int) {
-	g := 0
-	for x := range panels {
-		for l := range panels[x].lanes {
-			b := float32(0)
-			if p.Bias != nil {
-				b = p.Bias[kv*k.group+g]
+// setBias sets the biases of the lanes and reports whether any hides the part.
+func (k *Kernel) setBias(s *scratch, p *Part, kv int) (muted bool) {
+	for i := range s.panels {
+		x := &s.panels[i]
+		if p.Bias == nil {
+			x.bias = [maxLanes]float32{}
+			continue
+		}
+		for l := range x.to - x.from {
+			b := p.Bias[kv*k.group+(x.from+l)%k.group]
+			muted = muted || b < -math.MaxFloat32
+			if b >= -math.MaxFloat32 {
+				b = max(b*math.Log2E, -math.MaxFloat32)
 			}
-			panels[x].bias[l] = b
-			if g++; g == k.group {
-				g = 0
-			}
+			x.bias[l] = b
 		}
 	}
+	return muted
 }
 
-// look finds which of the n keys from j the panel's lanes see, in s.seen. It
-// returns the number of leading keys that all lanes see, and the number of
-// leading keys beyond which no lane sees any.
-func (k *Kernel) look(s *scratch, x *panel, p *Part, row0, lane0, kv, j, n int) (full, some int) {
-	row, g := row0+lane0/k.group, lane0%k.group
-	last := row0 + (lane0+x.lanes-1)/k.group
-	if p.Mask == nil && p.Bias == nil && p.bound(row)-j >= n {
-		return n, n
+// look finds which of the n keys from j the lanes of a panel see. It returns the number of leading keys that all lanes see, and the number
+// of leading keys beyond which no lane sees any. Where they differ, or full is not a multiple of panelKeys, s.seen has the bits of every
+// lane, next words from one lane to the next.
+func (k *Kernel) look(s *scratch, x *panel, p *Part, row0, j, n int, muted bool) (full, some, next int) {
+	row, last := row0+x.from/k.group, row0+(x.to-1)/k.group
+	if p.Mask == nil && !muted && p.bound(row)-j >= n {
+		for w := range blockWords {
+			s.seen[w] = span(0, n-w*wordBits)
+		}
+		return n, n, 0
 	}
 	if p.bound(last) <= j {
-		return 0, 0
+		return 0, 0, 0
 	}
-	all, any := ^uint64(0), uint64(0)
-	w := p.visible(row, j, n)
-	for l := range x.lanes {
-		s.seen[l] = w
-		if x.bias[l] < -math.MaxFloat32 {
-			s.seen[l] = 0
+	var all, any [blockWords]uint64
+	for w := range all {
+		all[w] = ^uint64(0)
+	}
+	g := x.from % k.group
+	var words [blockWords]uint64
+	for l, fresh := 0, true; l < x.to-x.from; l++ {
+		if fresh {
+			for w := range words {
+				words[w] = p.visible(row, j+w*wordBits, n-w*wordBits)
+			}
 		}
-		all &= s.seen[l]
-		any |= s.seen[l]
-		if g++; g == k.group && l+1 < x.lanes {
-			row, g = row+1, 0
-			w = p.visible(row, j, n)
+		for w, v := range words {
+			if x.bias[l] < -math.MaxFloat32 {
+				v = 0
+			}
+			s.seen[l*blockWords+w] = v
+			all[w] &= v
+			any[w] |= v
+		}
+		if g++; g == k.group {
+			row, g, fresh = row+1, 0, true
+		} else {
+			fresh = false
 		}
 	}
-	return bits.TrailingZeros64(^all), bits.Len64(any)
+	for w := range all {
+		lead := bits.TrailingZeros64(^all[w])
+		if full == w*wordBits {
+			full += lead
+		}
+		if any[w] != 0 {
+			some = w*wordBits + bits.Len64(any[w])
+		}
+	}
+	return full, some, blockWords
 }
 
 // store writes the tile's results.
-func (k *Kernel) store(panels []panel, q *Query, row0, kv int) {
-	d, row, g := k.headDim, row0, 0
-	for x := range panels {
-		p := &panels[x]
-		for l := range p.lanes {
+func (k *Kernel) store(s *scratch, q *Query, t tile, kv int) {
+	d, g := k.headDim, 0
+	row := int(t.row)
+	for i := range s.panels {
+		x := &s.panels[i]
+		for l := range x.to - x.from {
 			at := row*k.heads + kv*k.group + g
-			out, acc := q.Out[at*d:(at+1)*d], p.acc[l*d:(l+1)*d]
-			lse := float32(math.Inf(-1))
-			if p.sum[l] == 0 {
+			out, sum := q.Out[at*d:(at+1)*d], total(&x.sum[l])
+			if sum == 0 {
 				clear(out)
 			} else {
-				inv := 1 / p.sum[l]
-				for t, v := range acc {
-					out[t] = v * inv
-				}
-				lse = float32(float64(p.max[l]) + math.Log(float64(p.sum[l])))
+				s.kern.scale(out, s.o[(x.from+l)*s.stride:][:d], 1/sum)
 			}
 			if q.LSE != nil {
-				q.LSE[at] = lse
+				q.LSE[at] = logSum(x.max[l], sum)
 			}
 			if g++; g == k.group {
 				row, g = row+1, 0
@@ -205,11 +307,19 @@ func (k *Kernel) store(panels []panel, q *Query, row0, kv int) {
 	}
 }
 
-func (p *panel) reset(lanes int) {
-	p.lanes = lanes
-	clear(p.q)
-	clear(p.acc)
-	for l := range p.max {
-		p.max[l], p.sum[l] = float32(math.Inf(-1)), 0
+// logSum returns log(2^top·sum), −Inf for a sum of 0.
+func logSum(top, sum float32) float32 {
+	if sum == 0 {
+		return float32(math.Inf(-1))
 	}
+	return float32(float64(top)*math.Ln2 + math.Log(float64(sum)))
+}
+
+// total adds up a lane's sums.
+func total(x *[panelKeys]float32) float32 {
+	var y [8]float32
+	for i := range y {
+		y[i] = x[i] + x[i+8]
+	}
+	return ((y[0] + y[4]) + (y[2] + y[6])) + ((y[1] + y[5]) + (y[3] + y[7]))
 }

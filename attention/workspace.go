@@ -3,7 +3,10 @@
 package attention
 
 import (
+	"cmp"
 	"errors"
+	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/graphkv/graphkv/internal/pool"
@@ -12,27 +15,41 @@ import (
 // ErrBusy is returned by Attend when another call is using the workspace.
 var ErrBusy = errors.New("attention: Workspace is in use by another call")
 
-// Workspace holds the scratch memory of Attend. It grows to what the largest
-// call needs and is then reused, so that further calls allocate nothing. The
-// zero value is ready. One call at a time may use it; it may serve kernels of
-// different shapes, one after the other.
+// Workspace holds the scratch memory of Attend. It grows to what the largest call needs and is then reused, so that further calls allocate
+// nothing. The zero value is ready. One call at a time may use it; it may serve kernels of different shapes, one after the other.
 type Workspace struct {
 	busy    atomic.Bool
 	kernel  *Kernel // of the call under way
 	queries []Query
-	tiles   []tile
-	scratch []scratch // one per worker
+	tiles   []tile // longest first
+	scratch []scratch
 	body    func(worker, i int)
+	decode  decode
 }
 
-// tile is a run of rows of one query.
-type tile struct{ query, row, rows int32 }
+// tile is a run of rows of one query over a range of its keys.
+type tile struct {
+	query, row, rows int32
+	part, key, keys  int32 // from which part and key, over how many keys
+	piece            int32 // where the result of a range waits to be merged; −1 for all keys
+	cost             int64
+}
+
+// lanes returns the number of lanes of a tile.
+func (t tile) lanes(k *Kernel) int { return int(t.rows) * k.group }
+
+const (
+	// tileLanes is the number of lanes of a tile at most: enough of them for each load of a key from memory.
+	tileLanes = 112
+	// smallLanes is the number of lanes of a tile when there are too few tiles for the workers.
+	smallLanes = 14
+)
 
 // prepare cuts the queries into tiles and readies the scratch memory.
 func (ws *Workspace) prepare(k *Kernel, queries []Query, workers int) {
 	ws.kernel, ws.queries = k, queries
 	rows := max(1, tileLanes/k.group)
-	if small := max(1, panelLanes/k.group); small < rows {
+	if small := max(1, smallLanes/k.group); small < rows {
 		// Too few tiles leave workers without work; smaller ones load keys more often.
 		n := 0
 		for i := range queries {
@@ -46,23 +63,36 @@ func (ws *Workspace) prepare(k *Kernel, queries []Query, workers int) {
 	for len(ws.scratch) < workers {
 		ws.scratch = append(ws.scratch, scratch{})
 	}
-	panels := (rows*k.group + panelLanes - 1) / panelLanes
 	for i := range ws.scratch[:workers] {
-		ws.scratch[i].resize(panels, k.headDim)
+		ws.scratch[i].resize(rows*k.group, k.headDim)
 	}
 	if ws.body == nil {
-		ws.body = ws.run
+		ws.body, ws.decode.body = ws.run, ws.merge
 	}
 }
 
-// cut lists the tiles of up to rows rows.
+// cut lists the tiles of up to rows rows, those with the most work first: a long one at the end would leave the other workers idle.
 func (ws *Workspace) cut(rows int) {
 	ws.tiles = ws.tiles[:0]
+	ws.decode.reset()
 	for i := range ws.queries {
-		for r := 0; r < ws.queries[i].Rows; r += rows {
-			ws.tiles = append(ws.tiles, tile{int32(i), int32(r), int32(min(rows, ws.queries[i].Rows-r))})
+		q := &ws.queries[i]
+		n := (q.Rows + rows - 1) / rows
+		for r := range n {
+			from, to := r*q.Rows/n, (r+1)*q.Rows/n
+			t := tile{query: int32(i), row: int32(from), rows: int32(to - from), keys: math.MaxInt32, piece: -1}
+			if q.Decode && ws.cutKeys(q, t) {
+				continue
+			}
+			t.cost = int64(t.rows)
+			for j := range q.Parts {
+				t.cost += int64(t.rows) * int64(q.Parts[j].bound(from)+q.Parts[j].bound(to-1))
+			}
+			ws.tiles = append(ws.tiles, t)
 		}
 	}
+	slices.SortStableFunc(ws.tiles, func(a, b tile) int { return cmp.Compare(b.cost, a.cost) })
+	ws.decode.resize(ws.kernel)
 }
 
 // finish forgets the caller's memory.
@@ -71,20 +101,24 @@ func (ws *Workspace) finish() {
 	ws.busy.Store(false)
 }
 
-// run computes task i: one tile for one key/value head. Tiles run fastest, so
-// that those which follow each other read the same keys.
+// run computes task i: one tile for one key/value head.
 func (ws *Workspace) run(worker, i int) {
-	t := ws.tiles[i%len(ws.tiles)]
-	ws.kernel.attendTile(&ws.scratch[worker], &ws.queries[t.query], int(t.row), int(t.rows), i/len(ws.tiles))
+	k, t, kv := ws.kernel, ws.tiles[i/ws.kernel.kvHeads], i%ws.kernel.kvHeads
+	s, q := &ws.scratch[worker], &ws.queries[t.query]
+	k.attendTile(s, q, t, kv)
+	if t.piece < 0 {
+		k.store(s, q, t, kv)
+	} else {
+		ws.decode.keep(k, s, t, kv)
+	}
 }
 
-// Attend computes every query's output, and its log-sum-exp where wanted, on
-// the workers of p; nil stands for the pool that the process shares, of
-// GOMAXPROCS workers. ws may be nil, at the price of allocating. A *QueryError
-// says what is wrong with an argument, in which case nothing was written.
+// Attend computes every query's output, and its log-sum-exp where wanted, on the workers of p; nil stands for the pool that the process
+// shares, of GOMAXPROCS workers. ws may be nil, at the price of allocating. A *QueryError says what is wrong with an argument, in which
+// case nothing was written.
 //
-// The cost grows with the pairs of a row and a key in a part, in units of tiles
-// and blocks, and with the number of parts, not with anything that is absent.
+// The cost grows with the pairs of a row and a key in a part, in units of tiles and blocks, and with the number of parts, not with anything
+// that is absent.
 func (k *Kernel) Attend(p *pool.Pool, ws *Workspace, queries []Query) error {
 	for i := range queries {
 		if err := k.check(i, &queries[i]); err != nil {
@@ -103,5 +137,6 @@ func (k *Kernel) Attend(p *pool.Pool, ws *Workspace, queries []Query) error {
 	defer ws.finish()
 	ws.prepare(k, queries, p.Workers())
 	p.For(len(ws.tiles)*k.kvHeads, ws.body)
+	p.For(len(ws.decode.split)*k.kvHeads, ws.decode.body)
 	return nil
 }

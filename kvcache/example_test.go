@@ -21,15 +21,15 @@ func Example() {
 	for range 2 {
 		h, hit, err := store.GetOrEncode(context.Background(), source, func(context.Context) (*kvcache.KV, error) {
 			kv := kvcache.NewKV(shape, 3)
-			k, v := kv.Layer(0)
-			k[0], v[0] = 0.5, -0.5 // the model's forward pass fills all of it
+			kv.Layer(0).Store(0, []float32{0.5, 0, 0, 0}, []float32{-0.5, 0, 0, 0}) // the model's forward pass fills all of it
 			return kv, nil
 		})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		k, _ := h.KV().Layer(0)
+		k, v := make([]float32, 4), make([]float32, 4)
+		h.KV().Layer(0).Load(0, k, v)
 		fmt.Println("hit:", hit, "tokens:", h.KV().Tokens(), "k[0]:", k[0])
 		h.Release()
 	}
@@ -38,7 +38,7 @@ func Example() {
 	// false
 	// hit: false tokens: 3 k[0]: 0.5
 	// hit: true tokens: 3 k[0]: 0.5
-	// bytes: 448
+	// bytes: 864
 }
 
 // A request claims what it needs, encodes what nobody else does, then waits for

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"github.com/graphkv/graphkv/attention"
 )
 
 // Shape is what the KVs of one model have in common.
@@ -13,6 +15,7 @@ type Shape struct {
 	Layers  int // transformer layers
 	KVHeads int // key/value heads per layer
 	HeadDim int // numbers per head
+	Format  attention.Format
 }
 
 // MaxKVBytes is the largest KV that NewKV makes, 1 TiB (on 32-bit machines less:
@@ -31,58 +34,63 @@ func (e *ShapeError) Error() string {
 		e.Shape.Layers, e.Shape.KVHeads, e.Shape.HeadDim, e.Tokens, e.Reason)
 }
 
-// Bytes returns the size of a KV of this shape:
-// Layers × 2 × KVHeads × tokens × HeadDim × 4. It returns a *[ShapeError] if a
-// dimension is not positive, tokens is negative or the size exceeds [MaxKVBytes].
+// Bytes returns the size of a KV of this shape: Layers × attention.KVSize, of which keys fill whole panels of 16 tokens. It returns a
+// *[ShapeError] if a dimension is not positive, the format is unknown, tokens is negative or the size exceeds [MaxKVBytes].
 func (s Shape) Bytes(tokens int) (int64, error) {
 	switch {
 	case s.Layers <= 0 || s.KVHeads <= 0 || s.HeadDim <= 0:
 		return 0, &ShapeError{s, tokens, "every dimension must be positive"}
+	case !s.Format.Valid():
+		return 0, &ShapeError{s, tokens, fmt.Sprintf("unknown format %v", s.Format)}
 	case tokens < 0:
 		return 0, &ShapeError{s, tokens, "negative number of tokens"}
 	}
 	limit := uint64(min(MaxKVBytes, math.MaxInt))
-	n := uint64(2 * 4)
+	tooLarge := &ShapeError{s, tokens, fmt.Sprintf("more than %d bytes", limit)}
+	n := uint64(1)
 	for _, d := range [...]int{s.Layers, s.KVHeads, s.HeadDim, tokens} {
 		hi, lo := bits.Mul64(n, uint64(d))
 		if hi != 0 || lo > limit {
-			return 0, &ShapeError{s, tokens, fmt.Sprintf("more than %d bytes", limit)}
+			return 0, tooLarge
 		}
 		n = lo
 	}
-	return int64(n), nil
+	if tokens > attention.MaxTokens {
+		return 0, tooLarge
+	}
+	layer := attention.KVSize(s.Format, s.KVHeads, s.HeadDim, tokens)
+	if uint64(layer) > limit/uint64(s.Layers) {
+		return 0, tooLarge
+	}
+	return int64(layer) * int64(s.Layers), nil
 }
 
-// KV holds the keys and values of one node for every layer, as float32. Keys are
-// rotated at the node's local positions 0…Tokens−1. The encoder fills a KV before
-// it gives it to a store; from then on nobody may write to it, and any number of
-// goroutines may read it.
+// KV holds the keys and values of one node for every layer. Keys are rotated at the node's local positions 0…Tokens−1. The encoder fills a
+// KV before it gives it to a store; from then on nobody may write to it, and any number of goroutines may read it.
 type KV struct {
 	shape  Shape
 	tokens int
-	data   []float32 // [Layers][2][KVHeads][Tokens][HeadDim]
+	layer  int    // bytes of a layer
+	data   []byte // [Layers][layer]
 }
 
-// NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes]
-// returns one: shapes come from a validated model, lengths from a checked layout.
+// NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes] returns one: shapes come from a validated model, lengths
+// from a checked layout.
 func NewKV(s Shape, tokens int) *KV {
 	n, err := s.Bytes(tokens)
 	if err != nil {
 		panic(err)
 	}
-	return &KV{shape: s, tokens: tokens, data: make([]float32, n/4)}
+	return &KV{shape: s, tokens: tokens, layer: int(n) / s.Layers, data: make([]byte, n)}
 }
 
-// Layer returns the keys and the values of layer l, each
-// [KVHeads][Tokens][HeadDim], head-major. They are views of the KV. Layer panics
-// if l is out of range.
-func (kv *KV) Layer(l int) (k, v []float32) {
+// Layer returns the keys and the values of layer l, a view of the KV. Layer panics if l is out of range.
+func (kv *KV) Layer(l int) attention.KV {
 	if uint(l) >= uint(kv.shape.Layers) {
 		panic(fmt.Sprintf("kvcache: layer %d of a KV with %d layers", l, kv.shape.Layers))
 	}
-	n := kv.shape.KVHeads * kv.tokens * kv.shape.HeadDim
-	at := 2 * n * l
-	return kv.data[at : at+n : at+n], kv.data[at+n : at+2*n : at+2*n]
+	at := kv.layer * l
+	return attention.ViewKV(kv.shape.Format, kv.shape.KVHeads, kv.shape.HeadDim, kv.tokens, kv.data[at:at+kv.layer:at+kv.layer])
 }
 
 // Tokens returns the number of tokens.
@@ -92,4 +100,4 @@ func (kv *KV) Tokens() int { return kv.tokens }
 func (kv *KV) Shape() Shape { return kv.shape }
 
 // Bytes returns the size of the keys and values in bytes.
-func (kv *KV) Bytes() int64 { return 4 * int64(len(kv.data)) }
+func (kv *KV) Bytes() int64 { return int64(len(kv.data)) }

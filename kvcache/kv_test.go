@@ -15,27 +15,28 @@ func TestKVLayout(t *testing.T) {
 	kv := NewKV(s, 5)
 	require.Equal(t, s, kv.Shape())
 	require.Equal(t, 5, kv.Tokens())
-	require.EqualValues(t, 3*2*2*5*4*4, kv.Bytes())
-	n := float32(0)
+	require.EqualValues(t, 3*2*4*(16+5)*4, kv.Bytes(), "keys fill a panel of 16")
+	const n = 2 * 4
+	number := func(l, i, e int) float32 { return float32((l*5+i)*n + e + 1) }
+	k, v := make([]float32, n), make([]float32, n)
 	for l := range s.Layers {
-		k, v := kv.Layer(l)
-		for _, x := range [][]float32{k, v} {
-			require.Len(t, x, 2*5*4)
-			require.Equal(t, len(x), cap(x), "an append would run into the next block")
-			for i := range x {
-				require.Zero(t, x[i], "blocks overlap")
-				n++
-				x[i] = n
+		x := kv.Layer(l)
+		require.Equal(t, [3]int{2, 4, 5}, [3]int{x.KVHeads(), x.HeadDim(), x.Tokens()})
+		for i := range 5 {
+			x.Load(i, k, v)
+			require.Equal(t, [2][]float32{make([]float32, n), make([]float32, n)}, [2][]float32{k, v}, "layers overlap")
+			for e := range k {
+				k[e], v[e] = number(l, i, e), -number(l, i, e)
 			}
+			x.Store(i, k, v)
 		}
 	}
-	n = 0
 	for l := range s.Layers { // Layer returns views, always of the same memory
-		k, v := kv.Layer(l)
-		for _, x := range [][]float32{k, v} {
-			for i := range x {
-				n++
-				require.Equal(t, n, x[i])
+		for i := range 5 {
+			kv.Layer(l).Load(i, k, v)
+			for e := range k {
+				require.Equal(t, number(l, i, e), k[e])
+				require.Equal(t, -number(l, i, e), v[e])
 			}
 		}
 	}
@@ -44,22 +45,20 @@ func TestKVLayout(t *testing.T) {
 
 	empty := NewKV(s, 0)
 	require.Zero(t, empty.Bytes())
-	k, v := empty.Layer(2)
-	require.Empty(t, k)
-	require.Empty(t, v)
+	require.Zero(t, empty.Layer(2).Tokens())
 }
 
 func TestKVRefusesAbsurdShapes(t *testing.T) {
-	ok := Shape{2, 2, 2}
+	ok := Shape{2, 2, 2, 0}
 	for _, c := range []struct {
 		shape  Shape
 		tokens int
 	}{
-		{Shape{0, 2, 2}, 1}, {Shape{2, 0, 2}, 1}, {Shape{2, 2, 0}, 1}, {Shape{-1, 2, 2}, 1}, {ok, -1},
-		{ok, math.MaxInt}, {Shape{math.MaxInt, math.MaxInt, math.MaxInt}, math.MaxInt},
-		{Shape{1 << 16, 1 << 16, 1 << 16}, 1 << 16}, // 2⁶⁴ wraps to 0
-		{Shape{1, 1, 1}, MaxKVBytes/8 + 1},          // one token too many
-		{Shape{math.MaxInt32, math.MaxInt32, 1}, 0}, // too large even before tokens
+		{Shape{0, 2, 2, 0}, 1}, {Shape{2, 0, 2, 0}, 1}, {Shape{2, 2, 0, 0}, 1}, {Shape{-1, 2, 2, 0}, 1}, {Shape{2, 2, 2, 250}, 1}, {ok, -1},
+		{ok, math.MaxInt}, {Shape{math.MaxInt, math.MaxInt, math.MaxInt, 0}, math.MaxInt},
+		{Shape{1 << 16, 1 << 16, 1 << 16, 0}, 1 << 16}, // 2⁶⁴ wraps to 0
+		{Shape{512, 1, 1, 0}, MaxKVBytes/8/512 + 1},    // one token too many
+		{Shape{math.MaxInt32, math.MaxInt32, 1, 0}, 0}, // too large even before tokens
 	} {
 		_, err := c.shape.Bytes(c.tokens)
 		var e *ShapeError
@@ -67,9 +66,9 @@ func TestKVRefusesAbsurdShapes(t *testing.T) {
 		require.Equal(t, c.shape, e.Shape)
 		require.PanicsWithError(t, err.Error(), func() { NewKV(c.shape, c.tokens) })
 	}
-	n, err := Shape{1, 1, 1}.Bytes(MaxKVBytes / 8)
+	n, err := Shape{512, 1, 1, 0}.Bytes(MaxKVBytes / 8 / 512)
 	require.NoError(t, err)
 	require.EqualValues(t, MaxKVBytes, n)
-	_, err = Shape{32, 8, 0}.Bytes(7)
+	_, err = Shape{32, 8, 0, 0}.Bytes(7)
 	require.EqualError(t, err, "kvcache: no KV of 32 layers × 8 KV heads × head dim 0 × 7 tokens: every dimension must be positive")
 }

@@ -15,7 +15,9 @@ import (
 )
 
 // block is a KV whose cost is exactly units × EntryOverhead.
-func block(units int) *KV { return NewKV(Shape{1, 1, EntryOverhead / 8}, units-1) }
+func block(units int) *KV {
+	return NewKV(Shape{Layers: 1, KVHeads: 1, HeadDim: EntryOverhead / 128}, 16*(units-1))
+}
 
 func cachedKeys(m *Memory) (keys string) {
 	for _, k := range "abcdefgh" {
@@ -118,7 +120,7 @@ func TestWaitersSurvivePressure(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if h.KV().Tokens() != 1 {
+				if h.KV().Tokens() != 16 {
 					t.Errorf("%d tokens", h.KV().Tokens())
 				}
 				h.Release()

@@ -69,12 +69,23 @@ type machine struct {
 func (s *machine) key(t *rapid.T) Key { return Key{byte(rapid.IntRange(0, 5).Draw(t, "key"))} }
 
 func (s *machine) kv(t *rapid.T) *modelEntry {
-	kv := NewKV(Shape{1, 1, 1}, rapid.SampledFrom([]int{0, 1, 8, 16, 40, 100, 200}).Draw(t, "tokens"))
+	kv := NewKV(Shape{Layers: 1, KVHeads: 1, HeadDim: 1}, rapid.SampledFrom([]int{0, 1, 8, 16, 40, 100, 200}).Draw(t, "tokens"))
 	s.stamp++
-	if k, v := kv.Layer(0); len(k) > 0 {
-		k[0], v[len(v)-1] = s.stamp, -s.stamp
+	for i := range kv.Tokens() {
+		kv.Layer(0).Store(i, []float32{s.stamp}, []float32{-s.stamp})
 	}
 	return &modelEntry{kv: kv, stamp: s.stamp}
+}
+
+// stamped reports whether the first and the last token hold the stamp.
+func stamped(kv *KV, stamp float32) bool {
+	for i := 0; i < kv.Tokens(); i += max(1, kv.Tokens()-1) {
+		var k, v [1]float32
+		if kv.Layer(0).Load(i, k[:], v[:]); k[0] != stamp || v[0] != -stamp {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *machine) acquire(e *modelEntry, h *Handle) {
@@ -418,7 +429,7 @@ func (s *machine) check(t *rapid.T) {
 		if h.h.KV() != h.e.kv {
 			t.Fatal("a handle shows another KV")
 		}
-		if k, v := h.h.KV().Layer(0); len(k) > 0 && (k[0] != h.e.stamp || v[len(v)-1] != -h.e.stamp) {
+		if !stamped(h.h.KV(), h.e.stamp) {
 			t.Fatal("a held KV was written to")
 		}
 	}

@@ -188,21 +188,14 @@ func (m *Model) siluMul(ws *Workspace, rows int) {
 	})
 }
 
-// store rotates keys at their local positions and lays keys and values head by
-// head into the node's KV. It is the only pass ever made over a key.
+// store rotates keys at their local positions and packs keys and values into the node's KV. It is the only pass ever made over a key.
 func (m *Model) store(r Run, layer int, k, v []float32) {
-	c := m.config
-	d, stride := c.HeadDim, r.KV.Tokens()
-	dstK, dstV := r.KV.Layer(layer)
+	width := m.config.KVHeads * m.config.HeadDim
+	dst := r.KV.Layer(layer)
 	for i := range r.Tokens {
-		row := r.At + i
-		src := i * c.KVHeads * d
-		m.rope.RotateHeads(k[src:src+c.KVHeads*d], c.KVHeads, row)
-		for h := range c.KVHeads {
-			at := (h*stride + row) * d
-			copy(dstK[at:at+d], k[src+h*d:])
-			copy(dstV[at:at+d], v[src+h*d:])
-		}
+		key := k[i*width : (i+1)*width]
+		m.rope.RotateHeads(key, m.config.KVHeads, r.At+i)
+		dst.Store(r.At+i, key, v[i*width:(i+1)*width])
 	}
 }
 
@@ -214,19 +207,17 @@ func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 	for _, r := range runs {
 		first := len(ws.parts)
 		for _, s := range r.Sources {
-			k, v := s.KV.Layer(layer)
 			n := s.Len
 			if n == 0 {
 				n = s.KV.Tokens()
 			}
 			ws.parts = append(ws.parts, attention.Part{
-				K: k, V: v, Len: n, Stride: s.KV.Tokens(), Shift: s.Shift, Scale: s.Scale, Bias: s.Bias,
+				KV: s.KV.Layer(layer), Len: n, Shift: s.Shift, Scale: s.Scale, Bias: s.Bias,
 			})
 		}
-		k, v := r.KV.Layer(layer)
 		n := len(r.Tokens)
 		ws.parts = append(ws.parts, attention.Part{
-			K: k, V: v, Len: r.At + n, Stride: r.KV.Tokens(), Shift: r.At, Causal: true, Offset: r.At,
+			KV: r.KV.Layer(layer), Len: r.At + n, Shift: r.At, Causal: true, Offset: r.At,
 		})
 		ws.queries = append(ws.queries, attention.Query{
 			Q:    ws.q[row*width : (row+n)*width],

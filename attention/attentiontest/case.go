@@ -5,6 +5,7 @@ package attentiontest
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"pgregory.net/rapid"
 
@@ -19,7 +20,7 @@ type Case struct {
 	Query  attention.Query
 
 	rope posenc.Config
-	raw  [][]float32 // per part, keys that are not rotated, laid out as Part.K
+	k, v [][]float32 // per part, keys that are not rotated, and values: [Len][KVHeads][HeadDim]
 }
 
 // Limits bounds what DrawCase draws.
@@ -64,6 +65,7 @@ func DrawCase(t *rapid.T, c attention.Config, r posenc.Config, lim Limits) *Case
 	width := c.Heads * c.HeadDim
 	k := &Case{Config: c, rope: r, Query: attention.Query{
 		Q: Normal(rng, rows*width), Out: make([]float32, rows*width), LSE: make([]float32, rows*c.Heads), Rows: rows,
+		Decode: rapid.Bool().Draw(t, "decode"),
 	}}
 	for range rapid.IntRange(0, lim.Parts).Draw(t, "parts") {
 		k.drawPart(t, rng, lim)
@@ -80,8 +82,9 @@ func (c *Case) drawPart(t *rapid.T, rng *rand.Rand, lim Limits) {
 		Causal: rapid.Bool().Draw(t, "causal"),
 	}
 	p.Offset = rapid.IntRange(-lim.Rows-2, p.Len+2).Draw(t, "offset")
-	if rapid.Bool().Draw(t, "strided") {
-		p.Stride = p.Len + rapid.IntRange(0, 9).Draw(t, "gap")
+	room := p.Len
+	if rapid.Bool().Draw(t, "roomy") {
+		room += rapid.IntRange(0, 40).Draw(t, "room")
 	}
 	if rapid.Bool().Draw(t, "biased") {
 		p.Bias = Normal(rng, c.Config.Heads)
@@ -102,29 +105,20 @@ func (c *Case) drawPart(t *rapid.T, rng *rand.Rand, lim Limits) {
 			}
 		}
 	}
-	stride := max(p.Stride, p.Len)
-	nan := float32(math.NaN())
-	raw := Normal(rng, c.Config.KVHeads*stride*d)
-	p.V = Normal(rng, len(raw))
-	for h := range c.Config.KVHeads {
-		for i := (h*stride + p.Len) * d; i < (h+1)*stride*d; i++ {
-			raw[i], p.V[i] = nan, nan
-		}
-	}
-	p.K = append([]float32(nil), raw...)
+	width := c.Config.KVHeads * d
+	k, v := Normal(rng, p.Len*width), Normal(rng, p.Len*width)
+	rotated, values := slices.Clone(k), slices.Clone(v)
 	if c.Config.RoPE != nil {
-		for h := range c.Config.KVHeads {
-			for j := range p.Len {
-				c.Config.RoPE.Rotate(p.K[(h*stride+j)*d:][:d], j)
-			}
+		for j := range p.Len {
+			c.Config.RoPE.RotateHeads(rotated[j*width:(j+1)*width], c.Config.KVHeads, j)
 		}
 	}
-	if p.Len > 0 && rapid.Bool().Draw(t, "cut") { // the last head may end early
-		end := ((c.Config.KVHeads-1)*stride + p.Len) * d
-		p.K, p.V = p.K[:end:end], p.V[:end:end]
+	for range (room - p.Len) * width {
+		rotated, values = append(rotated, float32(math.NaN())), append(values, float32(math.NaN()))
 	}
+	p.KV = attention.PackKV(attention.F32, c.Config.KVHeads, d, rotated, values)
 	c.Query.Parts = append(c.Query.Parts, p)
-	c.raw = append(c.raw, raw)
+	c.k, c.v = append(c.k, k), append(c.v, v)
 }
 
 // Normal returns n normally distributed numbers.
@@ -154,16 +148,15 @@ func (c *Case) Dense() *Dense {
 	var part, local []int // of each key
 	for n := range c.Query.Parts {
 		s := &c.Query.Parts[n]
-		stride := max(s.Stride, s.Len)
 		for j := range s.Len {
 			part, local = append(part, n), append(local, j)
 			for h := range kvHeads {
-				at := (h*stride + j) * d
-				for _, x := range c.raw[n][at : at+d] {
+				at := (j*kvHeads + h) * d
+				for _, x := range c.k[n][at : at+d] {
 					p.K = append(p.K, float64(x))
 				}
 				c.rotate(p.K[len(p.K)-d:], start-s.Shift+j)
-				for _, x := range s.V[at : at+d] {
+				for _, x := range c.v[n][at : at+d] {
 					p.V = append(p.V, float64(x))
 				}
 			}

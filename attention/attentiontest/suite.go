@@ -86,7 +86,7 @@ func RowsAlone(t *rapid.T, f Attend) {
 func (c *Case) row(i int) attention.Query {
 	width := c.Config.Heads * c.Config.HeadDim
 	one := attention.Query{
-		Q: c.Query.Q[i*width : (i+1)*width], Out: make([]float32, width), LSE: make([]float32, c.Config.Heads), Rows: 1,
+		Q: c.Query.Q[i*width : (i+1)*width], Out: make([]float32, width), LSE: make([]float32, c.Config.Heads), Rows: 1, Decode: c.Query.Decode,
 		Parts: slices.Clone(c.Query.Parts),
 	}
 	for n := range one.Parts {
@@ -116,7 +116,7 @@ func HeadsAlone(t *rapid.T, f Attend) {
 	kv, d := h/(c.Heads/c.KVHeads), c.HeadDim
 	alone := c
 	alone.Heads, alone.KVHeads = 1, 1
-	one := attention.Query{Rows: k.Query.Rows, Parts: slices.Clone(k.Query.Parts)}
+	one := attention.Query{Rows: k.Query.Rows, Parts: slices.Clone(k.Query.Parts), Decode: k.Query.Decode}
 	one.Out, one.LSE = make([]float32, one.Rows*d), make([]float32, one.Rows)
 	var out, lse []float32
 	for i := range one.Rows {
@@ -127,9 +127,7 @@ func HeadsAlone(t *rapid.T, f Attend) {
 	}
 	for n := range one.Parts {
 		p := &one.Parts[n]
-		if p.Len > 0 {
-			p.K, p.V = p.K[kv*max(p.Stride, p.Len)*d:], p.V[kv*max(p.Stride, p.Len)*d:]
-		}
+		p.KV = Cut(p.KV, kv, kv+1, 0, p.KV.Tokens())
 		if p.Bias != nil {
 			p.Bias = p.Bias[h : h+1]
 		}
@@ -165,8 +163,8 @@ func SplitKeys(t *rapid.T, f Attend) {
 	for _, p := range k.Query.Parts {
 		at := rapid.IntRange(0, p.Len).Draw(t, "at")
 		to := rapid.IntRange(0, 1).Draw(t, "to")
-		half[to].Parts = append(half[to].Parts, piece(p, c.HeadDim, k.Query.Rows, 0, at))
-		half[1-to].Parts = append(half[1-to].Parts, piece(p, c.HeadDim, k.Query.Rows, at, p.Len))
+		half[to].Parts = append(half[to].Parts, piece(p, k.Query.Rows, 0, at))
+		half[1-to].Parts = append(half[1-to].Parts, piece(p, k.Query.Rows, at, p.Len))
 	}
 	run(t, f, c, half[:])
 	attention.Merge(half[0].Out, half[0].LSE, half[1].Out, half[1].LSE, c.HeadDim)
@@ -174,14 +172,8 @@ func SplitKeys(t *rapid.T, f Attend) {
 }
 
 // piece returns the keys lo ≤ j < hi of p.
-func piece(p attention.Part, d, rows, lo, hi int) attention.Part {
-	if p.Stride == 0 {
-		p.Stride = p.Len
-	}
-	if lo > 0 && lo == hi {
-		return attention.Part{}
-	}
-	p.K, p.V = p.K[lo*d:], p.V[lo*d:]
+func piece(p attention.Part, rows, lo, hi int) attention.Part {
+	p.KV = Cut(p.KV, 0, p.KV.KVHeads(), lo, hi)
 	p.Len, p.Offset = hi-lo, p.Offset-lo // the keys keep their rotation, so Shift stays
 	if p.Mask != nil {
 		m := attention.NewBitmap(rows, p.Len)
@@ -208,7 +200,7 @@ func HiddenKeys(t *rapid.T, f Attend) {
 	other.Parts = slices.Clone(other.Parts)
 	for n := range other.Parts {
 		p := &other.Parts[n]
-		p.K, p.V = slices.Clone(p.K), slices.Clone(p.V)
+		p.KV = Clone(p.KV)
 		for j := range p.Len {
 			seen := false
 			for i := range other.Rows {
@@ -244,7 +236,7 @@ func BadRows(t *rapid.T, f Attend) {
 	if len(other.Parts) > 0 {
 		p := &other.Parts[rapid.IntRange(0, len(other.Parts)-1).Draw(t, "part")]
 		if p.Len > 0 {
-			p.K, p.V = slices.Clone(p.K), slices.Clone(p.V)
+			p.KV = Clone(p.KV)
 			j := rapid.IntRange(0, p.Len-1).Draw(t, "key")
 			value = spoil(t, c, p, j)
 			reads = func(i, h int) bool {
@@ -277,12 +269,8 @@ func sees(p *attention.Part, i, j int) bool {
 // spoil overwrites key j of p and its value, and returns with what.
 func spoil(t *rapid.T, c attention.Config, p *attention.Part, j int) float64 {
 	x := rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1)}).Draw(t, "bad")
-	for h := range c.KVHeads {
-		at := (h*max(p.Stride, p.Len) + j) * c.HeadDim
-		for e := range c.HeadDim {
-			p.K[at+e], p.V[at+e] = float32(x), float32(x)
-		}
-	}
+	bad := slices.Repeat([]float32{float32(x)}, c.KVHeads*c.HeadDim)
+	p.KV.Store(j, bad, bad)
 	return x
 }
 

@@ -7,6 +7,7 @@ package kvtest
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/graphkv/graphkv/kvcache"
@@ -73,13 +74,22 @@ func number(seed uint64, layer, which, i int) float32 {
 // NewKV returns a KV whose content follows from seed.
 func NewKV(s kvcache.Shape, tokens int, seed uint64) *kvcache.KV {
 	kv := kvcache.NewKV(s, tokens)
+	k, v := make([]float32, s.KVHeads*s.HeadDim), make([]float32, s.KVHeads*s.HeadDim)
 	for l := range s.Layers {
-		k, v := kv.Layer(l)
-		for i := range k {
-			k[i], v[i] = number(seed, l, 0, i), number(seed, l, 1, i)
+		x := kv.Layer(l)
+		for i := range tokens {
+			fill(k, v, seed, l, i)
+			x.Store(i, k, v)
 		}
 	}
 	return kv
+}
+
+// fill makes the key and the value of token i.
+func fill(k, v []float32, seed uint64, layer, i int) {
+	for e := range k {
+		k[e], v[e] = number(seed, layer, 0, i*len(k)+e), number(seed, layer, 1, i*len(k)+e)
+	}
 }
 
 // CheckKV fails tb if kv is not what NewKV(s, tokens, seed) returns.
@@ -89,11 +99,15 @@ func CheckKV(tb testing.TB, kv *kvcache.KV, s kvcache.Shape, tokens int, seed ui
 		tb.Errorf("KV is %+v × %d tokens, want %+v × %d", kv.Shape(), kv.Tokens(), s, tokens)
 		return
 	}
+	n := s.KVHeads * s.HeadDim
+	k, v, wantK, wantV := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
 	for l := range s.Layers {
-		k, v := kv.Layer(l)
-		for i := range k {
-			if wk, wv := number(seed, l, 0, i), number(seed, l, 1, i); k[i] != wk || v[i] != wv {
-				tb.Errorf("layer %d number %d: K %v V %v, want %v and %v", l, i, k[i], v[i], wk, wv)
+		x := kv.Layer(l)
+		for i := range tokens {
+			x.Load(i, k, v)
+			fill(wantK, wantV, seed, l, i)
+			if !slices.Equal(k, wantK) || !slices.Equal(v, wantV) {
+				tb.Errorf("layer %d token %d: K %v V %v, want %v and %v", l, i, k, v, wantK, wantV)
 				return
 			}
 		}

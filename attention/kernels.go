@@ -1,0 +1,54 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package attention
+
+const (
+	// maxLanes is the largest number of lanes, pairs of a query row and a head, of a panel.
+	maxLanes = 16
+	// blockKeys is the number of keys after which maxima and sums are updated. Blocks start at multiples of it from a part's first key,
+	// whatever the rows, which keeps a lane's arithmetic independent of its neighbours.
+	blockKeys  = 128
+	blockWords = blockKeys / wordBits
+	// scoreStride is the distance from one lane's scores to the next's. It is not a multiple of a large power of two, lest lanes compete for
+	// the same places in the first-level cache.
+	scoreStride = blockKeys + panelKeys
+	// The assembly knows the distance from one lane's query, or sums, to the next's, which limits the dimensions.
+	maxHeadDim = 256
+	laneStride = maxHeadDim + panelKeys
+)
+
+// lanes is what a panel of lanes knows about the keys so far. The assembly depends on the order of the fields.
+type lanes struct {
+	max   [maxLanes]float32            // largest score plus bias, times log₂e
+	bias  [maxLanes]float32            // of the part at hand, times log₂e
+	ref   [maxLanes]float32            // what is subtracted from the block's scores
+	alpha [maxLanes]float32            // what earlier sums are multiplied by
+	top   [maxLanes]float32            // largest score of the block
+	sum   [maxLanes][panelKeys]float32 // Σ 2^(score−max), by the key's place in its panel
+}
+
+// kernels is the set of tile kernels of one tier: the whole of the arithmetic.
+//
+// Whatever they are, a lane's result must not depend on other lanes, on how many there are, or on hidden keys: every score is summed in one
+// fixed order of the elements, weights and weighted values in one fixed order of the keys, and a hidden key adds an exact zero. Scores,
+// queries and sums are [lane] with scoreStride and stride elements from one lane to the next.
+type kernels struct {
+	rows int // lanes of the tallest panel
+	// scores computes s[i][p·16+j] = Σₜ q[i][t]·k[p][t][j].
+	scores func(h int, s, q, k []float32, d, panels, stride int)
+	// hide sets s[i][p·16+j] to −Inf where bit p·16+j of lane i is clear, for first ≤ p < last. Bits of lane i are words[i·next:].
+	hide func(h int, s []float32, words []uint64, next, first, last int)
+	// softmax turns scores into weights, see softmaxPortable.
+	softmax func(h int, s []float32, st *lanes, panels int)
+	// mix computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n.
+	mix func(h int, o, p, v, alpha []float32, d, n, stride int)
+	// finite reports whether no element is NaN or infinite.
+	finite func(x []float32) bool
+	// scale computes dst = src·factor + 0, where −0 + 0 = 0.
+	scale func(dst, src []float32, factor float32)
+}
+
+var portable = kernels{
+	rows: maxLanes, scores: scoresPortable, hide: hidePortable, softmax: softmaxPortable, mix: mixPortable, finite: finitePortable,
+	scale: scalePortable,
+}

@@ -1,0 +1,117 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+//go:build !noasm
+
+package attention
+
+//go:generate go -C _generate run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg attention
+
+import (
+	"unsafe"
+
+	"github.com/graphkv/graphkv/internal/cpu"
+)
+
+// The kernels of a tier by the number of lanes.
+var (
+	scoresAVX2 = [...]func(s, q, k *float32, d, panels int){
+		1: scores1AVX2,
+		2: scores2AVX2,
+		3: scores3AVX2,
+		4: scores4AVX2,
+		5: scores5AVX2,
+		6: scores6AVX2,
+	}
+	mixAVX2 = [...]func(o, p, v, alpha *float32, d, n int){
+		1: mix1AVX2,
+		2: mix2AVX2,
+		3: mix3AVX2,
+		4: mix4AVX2,
+		5: mix5AVX2,
+		6: mix6AVX2,
+	}
+	scoresAVX512 = [...]func(s, q, k *float32, d, panels int){
+		1:  scores1AVX512,
+		2:  scores2AVX512,
+		3:  scores3AVX512,
+		4:  scores4AVX512,
+		5:  scores5AVX512,
+		6:  scores6AVX512,
+		7:  scores7AVX512,
+		8:  scores8AVX512,
+		9:  scores9AVX512,
+		10: scores10AVX512,
+		11: scores11AVX512,
+		12: scores12AVX512,
+		13: scores13AVX512,
+		14: scores14AVX512,
+	}
+	mixAVX512 = [...]func(o, p, v, alpha *float32, d, n int){
+		1:  mix1AVX512,
+		2:  mix2AVX512,
+		3:  mix3AVX512,
+		4:  mix4AVX512,
+		5:  mix5AVX512,
+		6:  mix6AVX512,
+		7:  mix7AVX512,
+		8:  mix8AVX512,
+		9:  mix9AVX512,
+		10: mix10AVX512,
+		11: mix11AVX512,
+		12: mix12AVX512,
+		13: mix13AVX512,
+		14: mix14AVX512,
+	}
+
+	kernelsAVX2   = assembly(scoresAVX2[:], mixAVX2[:], softmaxAVX2, hideAVX2)
+	kernelsAVX512 = assembly(scoresAVX512[:], mixAVX512[:], softmaxAVX512, hideAVX512)
+)
+
+// kernelsFor returns the best kernels for heads of d elements. Vectors of 16 want heads of a multiple of 16; vectors of 8 take those of 8.
+// Both give the same bits.
+func kernelsFor(t cpu.Tier, d int) *kernels {
+	switch {
+	case d > maxHeadDim:
+		return &portable
+	case t >= cpu.AVX512 && d%16 == 0:
+		return kernelsAVX512
+	case t >= cpu.AVX2 && d%8 == 0:
+		return kernelsAVX2
+	}
+	return &portable
+}
+
+// assembly makes the kernel set of a tier. The assembly has no bounds checks: they are here.
+func assembly(scores []func(s, q, k *float32, d, panels int), mix []func(o, p, v, alpha *float32, d, n int),
+	softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
+	return &kernels{
+		rows: len(scores) - 1,
+		scores: func(h int, s, q, k []float32, d, panels, _ int) {
+			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]
+			scores[h](&s[0], &q[0], &k[0], d, panels)
+		},
+		hide: func(h int, s []float32, words []uint64, next, first, last int) {
+			_, _ = s[(h-1)*scoreStride+last*panelKeys-1], words[(h-1)*next+(last-1)/4]
+			bits := (*uint64)(unsafe.Add(unsafe.Pointer(&words[0]), 2*first)) // 16 bits a panel
+			hide(&s[first*panelKeys], bits, 8*next, h, last-first)
+		},
+		softmax: func(h int, s []float32, st *lanes, panels int) {
+			_ = s[(h-1)*scoreStride+panels*panelKeys-1]
+			softmax(&s[0], &st.max[0], h, panels)
+		},
+		mix: func(h int, o, p, v, alpha []float32, d, n, _ int) {
+			if n == 0 {
+				v = alpha // anything that exists
+			} else {
+				_ = v[n*d-1]
+			}
+			_, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+max(n, 1)-1], alpha[h-1]
+			mix[h](&o[0], &p[0], &v[0], &alpha[0], d, n)
+		},
+		finite: func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
+		scale: func(dst, src []float32, factor float32) {
+			_ = dst[len(src)-1]
+			scaleAVX2(&dst[0], &src[0], len(src), factor)
+		},
+	}
+}
