@@ -224,18 +224,6 @@ func hideAVX512(s *float32, bits *uint64, next int, h int, panels int)
 //go:noescape
 func hideAVX2(s *float32, bits *uint64, next int, h int, panels int)
 
-// rotateInterleavedAVX2 rotates the first 2·half elements of each head, pairing neighbours, multiplies them by turn and the rest by factor.
-// flip is 1, or −1 for the opposite angle. Heads follow each other in src, lanes in dst. half and d are multiples of 8.
-//
-//go:noescape
-func rotateInterleavedAVX2(dst *float32, src *float32, cos *float32, sin *float32, heads int, d int, half int, turn float32, flip float32, factor float32)
-
-// rotateSplitAVX2 rotates the first 2·half elements of each head, pairing halves, multiplies them by turn and the rest by factor.
-// flip is 1, or −1 for the opposite angle. Heads follow each other in src, lanes in dst. half and d are multiples of 8.
-//
-//go:noescape
-func rotateSplitAVX2(dst *float32, src *float32, cos *float32, sin *float32, heads int, d int, half int, turn float32, flip float32, factor float32)
-
 // scaleAVX2 computes dst[i] = src[i]·factor + 0 for n elements, a multiple of 8: no result is −0.
 //
 //go:noescape

@@ -31,6 +31,9 @@ type Run struct {
 	KV      *kvcache.KV
 	At      int
 	Sources []Source // summed in this order, the node itself last
+	// Decode splits attention over keys as well as heads, which is faster for a step of generation: one token after long sources. Its
+	// results differ from those without by rounding, so it is not for nodes whose KV is to be reused.
+	Decode bool
 	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
 	// Nil asks for none.
 	Logits []float32
@@ -222,7 +225,7 @@ func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 		ws.queries = append(ws.queries, attention.Query{
 			Q:    ws.q[row*width : (row+n)*width],
 			Out:  ws.mix[row*width : (row+n)*width],
-			Rows: n, Parts: ws.parts[first:len(ws.parts):len(ws.parts)],
+			Rows: n, Parts: ws.parts[first:len(ws.parts):len(ws.parts)], Decode: r.Decode,
 		})
 		row += n
 	}
