@@ -74,6 +74,7 @@ func softmaxPortable(h int, s []float32, st *lanes, panels int) {
 				top = x
 			}
 		}
+		st.top[i] = top
 		top += st.bias[i]
 		if !(top > st.max[i]) {
 			top = st.max[i]
