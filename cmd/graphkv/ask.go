@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,18 +35,15 @@ func newAsk() *cobra.Command {
 first use. The answer streams to standard output, a table of timings follows on
 standard error.`,
 		Example: `  graphkv ask
-  graphkv ask --strategy ego --compare block,ego,sequential
+  graphkv ask --strategy ego
+  graphkv ask --compare block,ego,sequential
   graphkv ask -f paper.txt -f notes.txt "What changed?"
   graphkv ask --request request.json --json`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a.question = strings.Join(args, " ")
-			return a.run(cmd)
-		},
+		RunE: a.run,
 	}
 	a.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&a.compare, "compare", "", "comma-separated presets to run one after the other, or all")
+	f.StringVar(&a.compare, "compare", "", "comma-separated presets to run one after the other, each on an empty cache; or all")
 	f.BoolVar(&a.json, "json", false, "print one JSON object instead of text")
 	f.StringVar(&a.logits, "logits", "", "write the logits at the query's last token to this .npy file")
 	f.IntVar(&a.sampling.TopK, "sample-top-k", 0, "sample from the k likeliest tokens only; 0 from all")
@@ -53,70 +52,84 @@ standard error.`,
 	f.Uint64Var(&a.sampling.Seed, "seed", 0, "seed of the sampler")
 	f.Int64Var(&a.cacheBytes, "cache-bytes", 2<<30, "memory for cached passages")
 	cmd.MarkFlagsMutuallyExclusive("compare", "plan")
+	cmd.MarkFlagsMutuallyExclusive("compare", "strategy")
 	cmd.MarkFlagsMutuallyExclusive("compare", "logits")
 	return cmd
 }
 
-func (a *ask) run(cmd *cobra.Command) error {
-	ctx := cmd.Context()
-	path, err := fetchModel(ctx, cmd.ErrOrStderr(), a.model)
+func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
+	r, p, d, err := a.load(args)
 	if err != nil {
 		return err
 	}
-	options := []graphkv.Option{graphkv.WithCacheBytes(a.cacheBytes)}
-	if a.longContext {
-		options = append(options, graphkv.WithLongContext())
+	var logits *os.File
+	if a.logits != "" {
+		if logits, err = os.Create(a.logits); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, logits.Close()) }()
 	}
-	e, err := graphkv.Open(path, options...)
+	e, err := a.open(cmd)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	var v *vocabulary
-	if a.requestFile == "" && a.planFile == "" {
-		if v, err = newVocabulary(e.Metadata()); err != nil {
+	if d != nil {
+		v, err := newVocabulary(e.Metadata(), e.Tokenizer())
+		if err != nil {
 			return err
 		}
-	}
-	r, p, err := a.read(v)
-	if err != nil {
-		return err
+		if r, err = v.request(d); err != nil {
+			return err
+		}
+		a.override(r)
 	}
 	if a.compare != "" {
 		return a.compareAll(cmd, e, r)
 	}
-	if p == nil {
+	temperature := a.temperature
+	if r != nil {
+		temperature = r.Temperature
 		if p, err = e.Compile(r); err != nil {
 			return err
 		}
-	} else {
-		p = p.WithMaxTokens(a.answerLength())
 	}
-	result, err := a.answer(cmd, e, p, r)
+	result, err := a.answer(cmd, e, p, temperature)
 	if err != nil {
 		return err
 	}
-	if a.logits != "" {
-		if err := writeLogits(a.logits, result.Logits); err != nil {
+	if logits != nil {
+		if err := writeNPY(logits, result.Logits); err != nil {
 			return err
 		}
 	}
 	if a.json {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
-	printTimings(cmd.ErrOrStderr(), []answered{{p.Strategy(), result}})
+	printTimings(cmd.ErrOrStderr(), []answered{{Strategy: p.Strategy(), Result: result}})
 	return nil
 }
 
-// answer runs one plan and streams its text unless JSON was asked for.
-func (a *ask) answer(cmd *cobra.Command, e *graphkv.Engine, p *graphkv.Plan, r *graphkv.Request) (*graphkv.Result, error) {
-	var options []graphkv.GenerateOption
-	s := a.sampling
-	s.Temperature = a.temperature
-	if r != nil {
-		s.Temperature = r.Temperature
+func (a *ask) open(cmd *cobra.Command) (*graphkv.Engine, error) {
+	path, err := fetchModel(cmd.Context(), cmd.ErrOrStderr(), a.model)
+	if err != nil {
+		return nil, err
 	}
-	options = append(options, graphkv.WithSampling(s))
+	options := []graphkv.Option{graphkv.WithCacheBytes(a.cacheBytes)}
+	if a.compare != "" {
+		options = append(options, graphkv.WithCacheBytes(0)) // each preset pays for itself
+	}
+	if a.longContext {
+		options = append(options, graphkv.WithLongContext())
+	}
+	return graphkv.Open(path, options...)
+}
+
+// answer runs one plan and streams its text unless JSON was asked for.
+func (a *ask) answer(cmd *cobra.Command, e *graphkv.Engine, p *graphkv.Plan, temperature float64) (*graphkv.Result, error) {
+	s := a.sampling
+	s.Temperature = temperature
+	options := []graphkv.GenerateOption{graphkv.WithSampling(s)}
 	if a.logits != "" {
 		options = append(options, graphkv.WithLogits())
 	}
@@ -137,34 +150,50 @@ func (a *ask) answer(cmd *cobra.Command, e *graphkv.Engine, p *graphkv.Plan, r *
 	return result, nil
 }
 
-// compareAll answers the same request under several presets.
+// compareAll answers the same request under several presets. With "all", presets
+// that the request cannot be put under are listed as such.
 func (a *ask) compareAll(cmd *cobra.Command, e *graphkv.Engine, r *graphkv.Request) error {
-	names := strings.Split(a.compare, ",")
-	if a.compare == "all" {
-		names = strings.Split(strategyNames(), ", ")
+	strategies := graphkv.Strategies()
+	if a.compare != "all" {
+		strategies = nil
+		for _, name := range strings.Split(a.compare, ",") {
+			strategies = append(strategies, graphkv.Strategy(strings.TrimSpace(name)))
+		}
 	}
-	var all []answered
-	for _, name := range names {
+	all := make([]answered, len(strategies))
+	plans := make([]*graphkv.Plan, len(strategies))
+	for i, s := range strategies {
+		if s == "" {
+			return fmt.Errorf("--compare %q has an empty name", a.compare)
+		}
 		q := *r
-		q.Strategy = graphkv.Strategy(strings.TrimSpace(name))
-		if q.Strategy == graphkv.GraphKVTopK && q.TopK == 0 {
+		q.Strategy = s
+		if s == graphkv.GraphKVTopK && q.TopK == 0 {
 			q.TopK = 3
 		}
-		p, err := e.Compile(&q)
-		if err != nil {
-			return err
+		all[i].Strategy = s
+		var err error
+		if plans[i], err = e.Compile(&q); err != nil {
+			if a.compare != "all" {
+				return err
+			}
+			all[i].Error = err.Error()
 		}
-		if !a.json {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: ", q.Strategy)
-		}
-		result, err := a.answer(cmd, e, p, &q)
-		if err != nil {
-			return err
-		}
-		all = append(all, answered{q.Strategy, result})
 	}
-	if len(all) == 0 {
-		return errors.New("--compare names no preset")
+	for i, p := range plans {
+		if !a.json {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: ", all[i].Strategy)
+		}
+		if p == nil {
+			if !a.json {
+				fmt.Fprintf(cmd.OutOrStdout(), "left out: %s\n", trimName(all[i].Error))
+			}
+			continue
+		}
+		var err error
+		if all[i].Result, err = a.answer(cmd, e, p, r.Temperature); err != nil {
+			return err
+		}
 	}
 	if a.json {
 		return printJSON(cmd.OutOrStdout(), map[string][]answered{"results": all})
@@ -173,13 +202,14 @@ func (a *ask) compareAll(cmd *cobra.Command, e *graphkv.Engine, r *graphkv.Reque
 	return nil
 }
 
-// answered is one preset's result.
+// answered is one preset's result, or why there is none.
 type answered struct {
 	Strategy graphkv.Strategy `json:"strategy"`
+	Error    string           `json:"error,omitempty"`
 	*graphkv.Result
 }
 
-func printJSON(w interface{ Write([]byte) (int, error) }, v any) error {
+func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)

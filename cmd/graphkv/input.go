@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,54 +62,64 @@ func strategyNames() string {
 	return strings.Join(names, ", ")
 }
 
-// read reads the request or plan. v is nil where tokens are all there is to work with.
-func (in *input) read(v *vocabulary) (*graphkv.Request, *graphkv.Plan, error) {
+// load reads the files that the flags name, before any model is fetched: exactly one
+// of the results is not nil.
+func (in *input) load(args []string) (*graphkv.Request, *graphkv.Plan, *documents, error) {
+	in.question = strings.Join(args, " ")
+	if in.maxTokens < 0 {
+		return nil, nil, nil, fmt.Errorf("--max-tokens is %d, want at least 0", in.maxTokens)
+	}
 	switch {
 	case in.planFile != "":
-		for _, name := range []string{"strategy", "top-k", "rounds", "positions", "center"} {
-			if in.cmd.Flags().Changed(name) {
-				return nil, nil, fmt.Errorf("--%s cannot change a plan file, which says all about the graph", name)
-			}
-		}
-		data, err := in.readFile(in.planFile)
-		if err != nil {
-			return nil, nil, err
-		}
-		p, err := graphkv.ParsePlan(data)
-		return nil, p, err
+		p, err := in.loadPlan()
+		return nil, p, nil, err
 	case in.requestFile != "":
-		data, err := in.readFile(in.requestFile)
-		if err != nil {
-			return nil, nil, err
-		}
-		r, err := graphkv.ParseRequest(data)
-		if err != nil {
-			return nil, nil, err
-		}
-		if in.question != "" {
-			return nil, nil, errors.New("the request holds the question; give no other")
-		}
-		in.override(r)
-		return r, nil, nil
-	}
-	if v == nil {
-		return nil, nil, errors.New("text needs a model's tokenizer")
+		r, err := in.loadRequest()
+		return r, nil, nil, err
 	}
 	d, err := in.documents()
-	if err != nil {
-		return nil, nil, err
+	return nil, nil, d, err
+}
+
+func (in *input) loadPlan() (*graphkv.Plan, error) {
+	for _, name := range []string{"strategy", "top-k", "rounds", "positions", "center"} {
+		if in.cmd.Flags().Changed(name) {
+			return nil, fmt.Errorf("--%s cannot change a plan file, which says all about the graph", name)
+		}
 	}
-	r, err := v.request(d)
+	if in.question != "" {
+		return nil, errors.New("the plan holds the question; give no other")
+	}
+	data, err := in.readFile(in.planFile)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	p, err := graphkv.ParsePlan(data)
+	if err != nil {
+		return nil, err
+	}
+	return p.WithMaxTokens(in.answerLength()).WithStop(in.stop...), nil
+}
+
+func (in *input) loadRequest() (*graphkv.Request, error) {
+	if in.question != "" {
+		return nil, errors.New("the request holds the question; give no other")
+	}
+	data, err := in.readFile(in.requestFile)
+	if err != nil {
+		return nil, err
+	}
+	r, err := graphkv.ParseRequest(data)
+	if err != nil {
+		return nil, err
 	}
 	in.override(r)
-	return r, nil, nil
+	return r, nil
 }
 
 func (in *input) readFile(path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(in.cmd.InOrStdin())
+		return readAll(in.cmd.Context(), in.cmd.InOrStdin())
 	}
 	return os.ReadFile(path)
 }
@@ -134,8 +143,7 @@ func (in *input) documents() (*documents, error) {
 			return nil, err
 		}
 		name := filepath.Base(path)
-		title := strings.TrimSuffix(name, filepath.Ext(name))
-		d.Documents = append(d.Documents, document{ID: name, Title: title, Text: strings.TrimSpace(string(data))})
+		d.Documents = append(d.Documents, document{ID: path, Title: strings.TrimSuffix(name, filepath.Ext(name)), Text: strings.TrimSpace(string(data))})
 	}
 	return d, nil
 }

@@ -25,11 +25,7 @@ func newInspect() *cobra.Command {
 			if len(args) > 0 {
 				ref = args[0]
 			}
-			path, err := fetchModel(cmd.Context(), cmd.ErrOrStderr(), ref)
-			if err != nil {
-				return err
-			}
-			f, err := gguf.Open(path)
+			f, path, err := openModel(cmd, ref)
 			if err != nil {
 				return err
 			}

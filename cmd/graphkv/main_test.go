@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -102,6 +104,62 @@ func TestAskStreamsThenPrintsTimings(t *testing.T) {
 	}
 }
 
+func TestCompareLeavesOutWhatCannotBe(t *testing.T) {
+	request := `{"segments": [{"id": "a", "tokens": [7, 8]}], "query": {"tokens": [1, 2, 3]}, "max_tokens": 2}`
+	out := mustRun(t, request, "ask", "--model", tiny, "--request", "-", "--compare", "all", "--json")
+	var got struct {
+		Results []struct {
+			Strategy, Error string
+			Usage           *graphkv.Usage
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	require.Len(t, got.Results, len(graphkv.Strategies()))
+	for _, r := range got.Results {
+		if r.Strategy == string(graphkv.Ego) {
+			require.Contains(t, r.Error, "needs a center")
+			require.Nil(t, r.Usage)
+			continue
+		}
+		require.Zero(t, r.Usage.CachedTokens, "%s finds what another preset has left", r.Strategy)
+	}
+	require.Contains(t, mustRun(t, request, "ask", "--model", tiny, "--request", "-", "--compare", "all"), "ego: left out: ")
+}
+
+// Files of the same name in different folders are different passages.
+func TestFilesOfOneName(t *testing.T) {
+	if _, err := hub.Locate(t.Context(), defaultModel, hub.Options{}); err != nil && os.Getenv("GRAPHKV_REQUIRE_MODEL") == "" {
+		t.Skipf("the real model is missing (graphkv pull %s): %v", defaultModel, err)
+	}
+	dir := t.TempDir()
+	args := []string{"plan", "--json", "Which", "one?"}
+	for _, name := range []string{"a", "b"} {
+		path := filepath.Join(dir, name, "note.txt")
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte("Note "+name), 0o600))
+		args = append(args, "-f", path)
+	}
+	require.Equal(t, 2, strings.Count(mustRun(t, "", args...), `"kv0.`+dir+`/`)/3) // two nodes, each seen twice
+}
+
+func TestPlanOfTextNeedsNoChatTemplate(t *testing.T) {
+	out := mustRun(t, `{"query": "hello", "strategy": "block"}`, "plan", "--model", tiny, "--request", "-")
+	require.Contains(t, out, "query")
+}
+
+// An interrupted command does not wait for more input.
+func TestInterruptedWhileReading(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := newRoot()
+	in, _ := io.Pipe() // never written, never closed
+	cmd.SetIn(in)
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs([]string{"tokenize", "--model", tiny})
+	cancel()
+	require.ErrorIs(t, cmd.ExecuteContext(ctx), context.Canceled)
+}
+
 func TestPlanPicture(t *testing.T) {
 	out := mustRun(t, tinyRequest, "plan", "--request", "-", "--block", "2")
 	require.Contains(t, out, "query   2       9…10       prefix (0), kv0.a (2), kv0.b (2), kv")
@@ -160,7 +218,16 @@ func TestMistakes(t *testing.T) {
 		{"both", tinyRequest, []string{"ask", "--request", "-", "--plan", "-"}, "none of the others can be"},
 		{"plan changed", `{"nodes": []}`, []string{"ask", "--model", tiny, "--plan", "-", "--strategy", "block"}, "--strategy cannot change a plan file"},
 		{"no model", "", []string{"ask", "--model", "nowhere.gguf"}, "nowhere.gguf"},
-		{"files without a question", "", []string{"ask", "--model", tiny, "--file", "main.go"}, "chat_template"},
+		{"files without a question", "", []string{"ask", "--model", tiny, "--file", "main.go"}, "give a question"},
+		{"no chat template", "", []string{"ask", "--model", tiny, "--file", "main.go", "Why?"}, "chat_template"},
+		{"missing file", "", []string{"ask", "--model", "nowhere.gguf", "--file", "missing.txt", "Why?"}, "missing.txt"},
+		{"plan with a question", `{"nodes": []}`, []string{"ask", "--model", tiny, "--plan", "-", "Why?"}, "the plan holds the question"},
+		{"request with a question", tinyRequest, []string{"ask", "--model", tiny, "--request", "-", "Why?"}, "the request holds the question"},
+		{"negative length", tinyRequest, []string{"ask", "--model", tiny, "--request", "-", "--max-tokens=-7"}, "--max-tokens is -7"},
+		{"compare and strategy", tinyRequest, []string{"ask", "--request", "-", "--compare", "all", "--strategy", "pcw"}, "none of the others can be"},
+		{"compare nothing", tinyRequest, []string{"ask", "--model", tiny, "--request", "-", "--compare", ","}, "empty name"},
+		{"compare impossible", `{"query": {"tokens": [1]}}`, []string{"ask", "--model", tiny, "--request", "-", "--compare", "block,ego"}, "needs a center"},
+		{"logits into nowhere", tinyRequest, []string{"ask", "--model", tiny, "--request", "-", "--logits", "no/such/folder/x.npy"}, "no/such/folder"},
 		{"bad ids", "1 2 many", []string{"tokenize", "--model", tiny, "--decode"}, "token ids"},
 		{"id too large", "320", []string{"tokenize", "--model", tiny, "--decode"}, "not in the vocabulary of 320"},
 		{"top-p", tinyRequest, []string{"ask", "--model", tiny, "--request", "-", "--top-p", "2", "--temperature", "1"}, "TopP is 2"},

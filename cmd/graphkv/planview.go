@@ -12,7 +12,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/model"
-	"github.com/graphkv/graphkv/model/gguf"
+	"github.com/graphkv/graphkv/model/tokenizer"
 )
 
 func newPlan() *cobra.Command {
@@ -25,10 +25,8 @@ func newPlan() *cobra.Command {
 		Long: `Show a request's nodes, edges, positions, mask and cost. Where the request holds
 tokens no model is needed; text needs the model's tokenizer, never its weights. With
 --json, print the plan in the form that "graphkv ask --plan" reads.`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in.question = strings.Join(args, " ")
-			p, config, err := in.compile()
+			p, config, err := in.compile(args)
 			if err != nil {
 				return err
 			}
@@ -45,30 +43,16 @@ tokens no model is needed; text needs the model's tokenizer, never its weights. 
 }
 
 // compile makes the plan; config is nil when no model was needed.
-func (in *input) compile() (*graphkv.Plan, *model.Config, error) {
-	if in.requestFile != "" || in.planFile != "" {
-		r, p, err := in.read(nil)
-		if err != nil || p != nil {
-			return p, nil, err
-		}
-		if onlyTokens(r) && !in.cmd.Flags().Changed("model") {
-			p, err := graphkv.Compile(r, graphkv.CompileOptions{})
-			return p, nil, err
-		}
-		return in.compileText(func(*vocabulary) (*graphkv.Request, error) { return r, nil })
+func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
+	r, p, d, err := in.load(args)
+	if err != nil || p != nil {
+		return p, nil, err
 	}
-	return in.compileText(func(v *vocabulary) (*graphkv.Request, error) {
-		r, _, err := in.read(v)
-		return r, err
-	})
-}
-
-func (in *input) compileText(request func(*vocabulary) (*graphkv.Request, error)) (*graphkv.Plan, *model.Config, error) {
-	path, err := fetchModel(in.cmd.Context(), in.cmd.ErrOrStderr(), in.model)
-	if err != nil {
-		return nil, nil, err
+	if r != nil && onlyTokens(r) && !in.cmd.Flags().Changed("model") {
+		p, err := graphkv.Compile(r, graphkv.CompileOptions{})
+		return p, nil, err
 	}
-	f, err := gguf.Open(path)
+	f, _, err := openModel(in.cmd, in.model)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,19 +61,25 @@ func (in *input) compileText(request func(*vocabulary) (*graphkv.Request, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	v, err := newVocabulary(f)
+	t, err := tokenizer.FromGGUF(f)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := request(v)
-	if err != nil {
-		return nil, nil, err
+	if d != nil {
+		v, err := newVocabulary(f, t)
+		if err != nil {
+			return nil, nil, err
+		}
+		if r, err = v.request(d); err != nil {
+			return nil, nil, err
+		}
+		in.override(r)
 	}
-	o := graphkv.CompileOptions{Tokenizer: v.tokenizer, Context: c.Context}
+	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context}
 	if in.longContext {
 		o.Context = 0
 	}
-	p, err := graphkv.Compile(r, o)
+	p, err = graphkv.Compile(r, o)
 	return p, &c, err
 }
 

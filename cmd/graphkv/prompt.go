@@ -26,11 +26,8 @@ type vocabulary struct {
 	chat      *chat.Template
 }
 
-func newVocabulary(f *gguf.File) (*vocabulary, error) {
-	t, err := tokenizer.FromGGUF(f)
-	if err != nil {
-		return nil, err
-	}
+// newVocabulary reads the chat template of the model that t belongs to.
+func newVocabulary(f *gguf.File, t *tokenizer.Tokenizer) (*vocabulary, error) {
 	source, err := f.String("tokenizer.chat_template")
 	if err != nil {
 		return nil, fmt.Errorf("%w; a model without a chat template needs --request", err)

@@ -14,6 +14,9 @@ func printTimings(w io.Writer, all []answered) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "strategy\ttokens encoded\treused\tfirst token\ttokens/s\tanswer tokens\tended by\t")
 	for _, a := range all {
+		if a.Result == nil {
+			continue
+		}
 		strategy := string(a.Strategy)
 		if strategy == "" {
 			strategy = "plan"

@@ -5,12 +5,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
-	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/tokenizer"
 )
 
@@ -22,21 +21,16 @@ func newTokenize() *cobra.Command {
 		Short: "Turn text into token ids and back",
 		Long: `Print the token ids of a text, given as an argument or on standard input, as a JSON
 array. With --decode, read ids (a JSON array, or numbers apart) and print the text.`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args, " ")
 			if len(args) == 0 {
-				data, err := io.ReadAll(cmd.InOrStdin())
+				data, err := readAll(cmd.Context(), cmd.InOrStdin())
 				if err != nil {
 					return err
 				}
 				text = string(data)
 			}
-			path, err := fetchModel(cmd.Context(), cmd.ErrOrStderr(), model)
-			if err != nil {
-				return err
-			}
-			f, err := gguf.Open(path)
+			f, _, err := openModel(cmd, model)
 			if err != nil {
 				return err
 			}
@@ -66,7 +60,7 @@ array. With --decode, read ids (a JSON array, or numbers apart) and print the te
 func parseIDs(text string, vocab int) ([]int32, error) {
 	text = strings.TrimSpace(text)
 	if !strings.HasPrefix(text, "[") {
-		text = "[" + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' }), ",") + "]"
+		text = "[" + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }), ",") + "]"
 	}
 	var ids []int32
 	if err := json.Unmarshal([]byte(text), &ids); err != nil {

@@ -1,0 +1,92 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/graphkv/graphkv"
+)
+
+// A plan can be looked at before, and without, running it.
+func ExampleCompile() {
+	plan, err := graphkv.Compile(&graphkv.Request{
+		Strategy: graphkv.Ego,
+		Center:   "paper",
+		Prefix:   graphkv.Tokens(1, 2),
+		Segments: []graphkv.Segment{
+			{ID: "cited", Tokens: []int32{10, 11, 12, 13}},
+			{ID: "also cited", Tokens: []int32{20, 21, 22}},
+			{ID: "paper", Tokens: []int32{30, 31, 32, 33, 34, 35}},
+		},
+		Query: graphkv.Tokens(40, 41),
+	}, graphkv.CompileOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i := range plan.Len() {
+		n := plan.Layout().Node(i)
+		fmt.Printf("%-14s positions %2d…%2d, reads %d others\n", plan.ID(i), n.Base, n.Base+n.Len-1, len(plan.Layout().Sees(i)))
+	}
+	mask, err := plan.Mask(1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(mask.Picture(40, nil))
+	// Output:
+	// kv0.cited      positions  2… 5, reads 0 others
+	// kv0.also cited positions  2… 4, reads 0 others
+	// kv0.paper      positions  6…11, reads 2 others
+	// prefix         positions  0… 1, reads 0 others
+	// query          positions 12…13, reads 4 others
+	// #................
+	// ##...............
+	// ###..............
+	// ####.............
+	// ....#............
+	// ....##...........
+	// ....###..........
+	// ########.........
+	// #########........
+	// ##########.......
+	// ###########......
+	// ############.....
+	// #############....
+	// .............#...
+	// .............##..
+	// ################.
+	// #################
+}
+
+// The second request finds every passage in the cache, in whatever order it lists
+// them.
+func ExampleEngine_Generate() {
+	engine, err := graphkv.Open("model/testdata/tiny/tiny-F32.gguf")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer engine.Close()
+	request := graphkv.Request{
+		Strategy:  graphkv.PCW,
+		Segments:  []graphkv.Segment{{ID: "a", Text: "The river crosses the city."}, {ID: "b", Text: "It is short."}},
+		Query:     graphkv.Text("Where is it?"),
+		MaxTokens: 4,
+	}
+	for range 2 {
+		plan, err := engine.Compile(&request)
+		if err != nil {
+			log.Fatal(err)
+		}
+		result, err := engine.Generate(context.Background(), plan)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(result.Usage.EncodedTokens, "encoded,", result.Usage.CachedTokens, "reused")
+		request.Segments[0], request.Segments[1] = request.Segments[1], request.Segments[0]
+	}
+	// Output:
+	// 31 encoded, 0 reused
+	// 7 encoded, 24 reused
+}
