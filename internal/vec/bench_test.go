@@ -4,6 +4,7 @@ package vec
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -18,6 +19,10 @@ func BenchmarkKernels(b *testing.B) {
 	const n, dim = 1536, 64
 	r := rand.New(rand.NewPCG(1, 1))
 	dst, x, y := make([]float32, n), random(r, n), random(r, n)
+	hidden := make([]float32, n) // as a softmax sees masked scores
+	for i := range hidden {
+		hidden[i] = float32(math.Inf(-1))
+	}
 	turn := &Turn{Cos: random(r, dim/2), Sin: random(r, dim/2), CosFactor: 1, SinFactor: 1, Scale: 1}
 	for _, k := range []struct {
 		name string
@@ -29,6 +34,7 @@ func BenchmarkKernels(b *testing.B) {
 		{"Axpy", 0, func() { Axpy(0.001, x, dst) }},
 		{"Dot", 0, func() { dst[0] = Dot(x, y) }},
 		{"Exp", 15, func() { Exp(dst, x) }},
+		{"ExpOfHidden", 15, func() { Exp(dst, hidden) }},
 		{"SiLUMul", 0, func() { SiLUMul(dst, x, y) }},
 		{"RMSNorm", 0, func() { RMSNorm(dst, x, y, 1e-5) }},
 		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, n/dim, dim, dim, turn) }},

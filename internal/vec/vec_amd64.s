@@ -4,14 +4,14 @@
 
 #include "textflag.h"
 
-DATA expMin<>+0(SB)/4, $0xc2d20000
-DATA expMin<>+4(SB)/4, $0xc2d20000
-DATA expMin<>+8(SB)/4, $0xc2d20000
-DATA expMin<>+12(SB)/4, $0xc2d20000
-DATA expMin<>+16(SB)/4, $0xc2d20000
-DATA expMin<>+20(SB)/4, $0xc2d20000
-DATA expMin<>+24(SB)/4, $0xc2d20000
-DATA expMin<>+28(SB)/4, $0xc2d20000
+DATA expMin<>+0(SB)/4, $0xc2cff1b4
+DATA expMin<>+4(SB)/4, $0xc2cff1b4
+DATA expMin<>+8(SB)/4, $0xc2cff1b4
+DATA expMin<>+12(SB)/4, $0xc2cff1b4
+DATA expMin<>+16(SB)/4, $0xc2cff1b4
+DATA expMin<>+20(SB)/4, $0xc2cff1b4
+DATA expMin<>+24(SB)/4, $0xc2cff1b4
+DATA expMin<>+28(SB)/4, $0xc2cff1b4
 GLOBL expMin<>(SB), RODATA|NOPTR, $32
 
 DATA expMax<>+0(SB)/4, $0x42b20000
@@ -324,6 +324,7 @@ block:
 	CMPQ         DX, $0x00000020
 	JL           single
 	VMOVUPS      (CX), Y3
+	VCMPPS       $0x15, Y0, Y3, Y6
 	VMAXPS       Y3, Y0, Y3
 	VMINPS       Y3, Y1, Y3
 	VMOVAPS      Y3, Y4
@@ -336,9 +337,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y3, Y5
 	VFMADD213PS  c3<>+0(SB), Y3, Y5
 	VFMADD213PS  c2<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
 	VADDPS       one<>+0(SB), Y5, Y5
+	VANDPS       Y6, Y5, Y5
 	VPSUBD       halves<>+0(SB), Y4, Y4
 	VPSRLD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
@@ -348,6 +350,7 @@ block:
 	VMULPS       Y4, Y5, Y5
 	VMOVUPS      Y5, (AX)
 	VMOVUPS      32(CX), Y3
+	VCMPPS       $0x15, Y0, Y3, Y6
 	VMAXPS       Y3, Y0, Y3
 	VMINPS       Y3, Y1, Y3
 	VMOVAPS      Y3, Y4
@@ -360,9 +363,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y3, Y5
 	VFMADD213PS  c3<>+0(SB), Y3, Y5
 	VFMADD213PS  c2<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
 	VADDPS       one<>+0(SB), Y5, Y5
+	VANDPS       Y6, Y5, Y5
 	VPSUBD       halves<>+0(SB), Y4, Y4
 	VPSRLD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
@@ -372,6 +376,7 @@ block:
 	VMULPS       Y4, Y5, Y5
 	VMOVUPS      Y5, 32(AX)
 	VMOVUPS      64(CX), Y3
+	VCMPPS       $0x15, Y0, Y3, Y6
 	VMAXPS       Y3, Y0, Y3
 	VMINPS       Y3, Y1, Y3
 	VMOVAPS      Y3, Y4
@@ -384,9 +389,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y3, Y5
 	VFMADD213PS  c3<>+0(SB), Y3, Y5
 	VFMADD213PS  c2<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
 	VADDPS       one<>+0(SB), Y5, Y5
+	VANDPS       Y6, Y5, Y5
 	VPSUBD       halves<>+0(SB), Y4, Y4
 	VPSRLD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
@@ -396,6 +402,7 @@ block:
 	VMULPS       Y4, Y5, Y5
 	VMOVUPS      Y5, 64(AX)
 	VMOVUPS      96(CX), Y3
+	VCMPPS       $0x15, Y0, Y3, Y6
 	VMAXPS       Y3, Y0, Y3
 	VMINPS       Y3, Y1, Y3
 	VMOVAPS      Y3, Y4
@@ -408,9 +415,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y3, Y5
 	VFMADD213PS  c3<>+0(SB), Y3, Y5
 	VFMADD213PS  c2<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
 	VADDPS       one<>+0(SB), Y5, Y5
+	VANDPS       Y6, Y5, Y5
 	VPSUBD       halves<>+0(SB), Y4, Y4
 	VPSRLD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
@@ -428,6 +436,7 @@ single:
 	CMPQ         DX, $0x00000008
 	JL           tail
 	VMOVUPS      (CX), Y3
+	VCMPPS       $0x15, Y0, Y3, Y6
 	VMAXPS       Y3, Y0, Y3
 	VMINPS       Y3, Y1, Y3
 	VMOVAPS      Y3, Y4
@@ -440,9 +449,10 @@ single:
 	VFMADD213PS  c4<>+0(SB), Y3, Y5
 	VFMADD213PS  c3<>+0(SB), Y3, Y5
 	VFMADD213PS  c2<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
 	VADDPS       one<>+0(SB), Y5, Y5
+	VANDPS       Y6, Y5, Y5
 	VPSUBD       halves<>+0(SB), Y4, Y4
 	VPSRLD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
@@ -464,6 +474,7 @@ tail:
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y3
 	VMASKMOVPS   (CX), Y3, Y4
+	VCMPPS       $0x15, Y0, Y4, Y5
 	VMAXPS       Y4, Y0, Y4
 	VMINPS       Y4, Y1, Y4
 	VMOVAPS      Y4, Y0
@@ -479,6 +490,7 @@ tail:
 	VMULPS       Y4, Y4, Y2
 	VFMADD213PS  Y4, Y2, Y1
 	VADDPS       one<>+0(SB), Y1, Y1
+	VANDPS       Y5, Y1, Y1
 	VPSUBD       halves<>+0(SB), Y0, Y0
 	VPSRLD       $0x01, Y0, Y2
 	VPSUBD       Y2, Y0, Y0
@@ -509,6 +521,7 @@ block:
 	JL           single
 	VMOVUPS      (CX), Y4
 	VORPS        sign<>+0(SB), Y4, Y5
+	VCMPPS       $0x15, Y0, Y5, Y8
 	VMAXPS       Y5, Y0, Y5
 	VMINPS       Y5, Y1, Y5
 	VMOVAPS      Y5, Y6
@@ -521,9 +534,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y5, Y7
 	VFMADD213PS  c3<>+0(SB), Y5, Y7
 	VFMADD213PS  c2<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y7
 	VADDPS       one<>+0(SB), Y7, Y7
+	VANDPS       Y8, Y7, Y7
 	VPSUBD       halves<>+0(SB), Y6, Y6
 	VPSRLD       $0x01, Y6, Y5
 	VPSUBD       Y5, Y6, Y6
@@ -540,6 +554,7 @@ block:
 	VMOVUPS      Y5, (AX)
 	VMOVUPS      32(CX), Y4
 	VORPS        sign<>+0(SB), Y4, Y5
+	VCMPPS       $0x15, Y0, Y5, Y8
 	VMAXPS       Y5, Y0, Y5
 	VMINPS       Y5, Y1, Y5
 	VMOVAPS      Y5, Y6
@@ -552,9 +567,10 @@ block:
 	VFMADD213PS  c4<>+0(SB), Y5, Y7
 	VFMADD213PS  c3<>+0(SB), Y5, Y7
 	VFMADD213PS  c2<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y7
 	VADDPS       one<>+0(SB), Y7, Y7
+	VANDPS       Y8, Y7, Y7
 	VPSUBD       halves<>+0(SB), Y6, Y6
 	VPSRLD       $0x01, Y6, Y5
 	VPSUBD       Y5, Y6, Y6
@@ -580,6 +596,7 @@ single:
 	JL           tail
 	VMOVUPS      (CX), Y4
 	VORPS        sign<>+0(SB), Y4, Y5
+	VCMPPS       $0x15, Y0, Y5, Y8
 	VMAXPS       Y5, Y0, Y5
 	VMINPS       Y5, Y1, Y5
 	VMOVAPS      Y5, Y6
@@ -592,9 +609,10 @@ single:
 	VFMADD213PS  c4<>+0(SB), Y5, Y7
 	VFMADD213PS  c3<>+0(SB), Y5, Y7
 	VFMADD213PS  c2<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y7
 	VADDPS       one<>+0(SB), Y7, Y7
+	VANDPS       Y8, Y7, Y7
 	VPSUBD       halves<>+0(SB), Y6, Y6
 	VPSRLD       $0x01, Y6, Y5
 	VPSUBD       Y5, Y6, Y6
@@ -624,6 +642,7 @@ tail:
 	VMOVUPS      (SI), Y4
 	VMASKMOVPS   (CX), Y4, Y5
 	VORPS        sign<>+0(SB), Y5, Y6
+	VCMPPS       $0x15, Y0, Y6, Y7
 	VMAXPS       Y6, Y0, Y6
 	VMINPS       Y6, Y1, Y6
 	VMOVAPS      Y6, Y0
@@ -639,6 +658,7 @@ tail:
 	VMULPS       Y6, Y6, Y2
 	VFMADD213PS  Y6, Y2, Y1
 	VADDPS       one<>+0(SB), Y1, Y1
+	VANDPS       Y7, Y1, Y1
 	VPSUBD       halves<>+0(SB), Y0, Y0
 	VPSRLD       $0x01, Y0, Y2
 	VPSUBD       Y2, Y0, Y0
@@ -1249,7 +1269,7 @@ block:
 	CMPQ         CX, $0x00000040
 	JL           single
 	VMOVUPS      (DX), Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z13
 	VFMADD213PS  Z3, Z2, Z13
@@ -1264,10 +1284,10 @@ block:
 	VMULPS       Z12, Z12, Z15
 	VFMADD213PS  Z12, Z15, Z14
 	VADDPS       Z11, Z14, Z14
-	VSCALEFPS    Z13, Z14, Z14
+	VSCALEFPS.Z  Z13, Z14, K6, Z14
 	VMOVUPS      Z14, (AX)
 	VMOVUPS      64(DX), Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z13
 	VFMADD213PS  Z3, Z2, Z13
@@ -1282,10 +1302,10 @@ block:
 	VMULPS       Z12, Z12, Z15
 	VFMADD213PS  Z12, Z15, Z14
 	VADDPS       Z11, Z14, Z14
-	VSCALEFPS    Z13, Z14, Z14
+	VSCALEFPS.Z  Z13, Z14, K6, Z14
 	VMOVUPS      Z14, 64(AX)
 	VMOVUPS      128(DX), Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z13
 	VFMADD213PS  Z3, Z2, Z13
@@ -1300,10 +1320,10 @@ block:
 	VMULPS       Z12, Z12, Z15
 	VFMADD213PS  Z12, Z15, Z14
 	VADDPS       Z11, Z14, Z14
-	VSCALEFPS    Z13, Z14, Z14
+	VSCALEFPS.Z  Z13, Z14, K6, Z14
 	VMOVUPS      Z14, 128(AX)
 	VMOVUPS      192(DX), Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z13
 	VFMADD213PS  Z3, Z2, Z13
@@ -1318,7 +1338,7 @@ block:
 	VMULPS       Z12, Z12, Z15
 	VFMADD213PS  Z12, Z15, Z14
 	VADDPS       Z11, Z14, Z14
-	VSCALEFPS    Z13, Z14, Z14
+	VSCALEFPS.Z  Z13, Z14, K6, Z14
 	VMOVUPS      Z14, 192(AX)
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, DX
@@ -1329,7 +1349,7 @@ single:
 	CMPQ         CX, $0x00000010
 	JL           tail
 	VMOVUPS      (DX), Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z13
 	VFMADD213PS  Z3, Z2, Z13
@@ -1344,7 +1364,7 @@ single:
 	VMULPS       Z12, Z12, Z15
 	VFMADD213PS  Z12, Z15, Z14
 	VADDPS       Z11, Z14, Z14
-	VSCALEFPS    Z13, Z14, Z14
+	VSCALEFPS.Z  Z13, Z14, K6, Z14
 	VMOVUPS      Z14, (AX)
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
@@ -1359,7 +1379,7 @@ tail:
 	DECQ         BX
 	KMOVW        BX, K1
 	VMOVUPS.Z    (DX), K1, Z12
-	VMAXPS       Z12, Z0, Z12
+	VCMPPS       $0x15, Z0, Z12, K6
 	VMINPS       Z12, Z1, Z12
 	VMOVAPS      Z12, Z0
 	VFMADD213PS  Z3, Z2, Z0
@@ -1374,7 +1394,7 @@ tail:
 	VMULPS       Z12, Z12, Z2
 	VFMADD213PS  Z12, Z2, Z1
 	VADDPS       Z11, Z1, Z1
-	VSCALEFPS    Z0, Z1, Z1
+	VSCALEFPS.Z  Z0, Z1, K6, Z1
 	VMOVUPS      Z1, K1, (AX)
 
 done:
@@ -1408,7 +1428,7 @@ block:
 	JL           single
 	VMOVUPS      (DX), Z14
 	VORPS        Z13, Z14, Z15
-	VMAXPS       Z15, Z0, Z15
+	VCMPPS       $0x15, Z0, Z15, K6
 	VMINPS       Z15, Z1, Z15
 	VMOVAPS      Z15, Z17
 	VFMADD213PS  Z3, Z2, Z17
@@ -1423,7 +1443,7 @@ block:
 	VMULPS       Z15, Z15, Z22
 	VFMADD213PS  Z15, Z22, Z21
 	VADDPS       Z11, Z21, Z21
-	VSCALEFPS    Z17, Z21, Z21
+	VSCALEFPS.Z  Z17, Z21, K6, Z21
 	VPMOVD2M     Z14, K5
 	VBLENDMPS    Z21, Z12, K5, Z16
 	VMULPS       Z14, Z16, Z16
@@ -1434,7 +1454,7 @@ block:
 	VMOVUPS      Z16, (AX)
 	VMOVUPS      64(DX), Z14
 	VORPS        Z13, Z14, Z15
-	VMAXPS       Z15, Z0, Z15
+	VCMPPS       $0x15, Z0, Z15, K6
 	VMINPS       Z15, Z1, Z15
 	VMOVAPS      Z15, Z17
 	VFMADD213PS  Z3, Z2, Z17
@@ -1449,7 +1469,7 @@ block:
 	VMULPS       Z15, Z15, Z22
 	VFMADD213PS  Z15, Z22, Z21
 	VADDPS       Z11, Z21, Z21
-	VSCALEFPS    Z17, Z21, Z21
+	VSCALEFPS.Z  Z17, Z21, K6, Z21
 	VPMOVD2M     Z14, K5
 	VBLENDMPS    Z21, Z12, K5, Z18
 	VMULPS       Z14, Z18, Z18
@@ -1469,7 +1489,7 @@ single:
 	JL           tail
 	VMOVUPS      (DX), Z14
 	VORPS        Z13, Z14, Z15
-	VMAXPS       Z15, Z0, Z15
+	VCMPPS       $0x15, Z0, Z15, K6
 	VMINPS       Z15, Z1, Z15
 	VMOVAPS      Z15, Z16
 	VFMADD213PS  Z3, Z2, Z16
@@ -1484,7 +1504,7 @@ single:
 	VMULPS       Z15, Z15, Z18
 	VFMADD213PS  Z15, Z18, Z17
 	VADDPS       Z11, Z17, Z17
-	VSCALEFPS    Z16, Z17, Z17
+	VSCALEFPS.Z  Z16, Z17, K6, Z17
 	VPMOVD2M     Z14, K5
 	VBLENDMPS    Z17, Z12, K5, Z19
 	VMULPS       Z14, Z19, Z19
@@ -1508,7 +1528,7 @@ tail:
 	KMOVW        SI, K1
 	VMOVUPS.Z    (DX), K1, Z14
 	VORPS        Z13, Z14, Z13
-	VMAXPS       Z13, Z0, Z13
+	VCMPPS       $0x15, Z0, Z13, K6
 	VMINPS       Z13, Z1, Z13
 	VMOVAPS      Z13, Z0
 	VFMADD213PS  Z3, Z2, Z0
@@ -1523,7 +1543,7 @@ tail:
 	VMULPS       Z13, Z13, Z2
 	VFMADD213PS  Z13, Z2, Z1
 	VADDPS       Z11, Z1, Z1
-	VSCALEFPS    Z0, Z1, Z1
+	VSCALEFPS.Z  Z0, Z1, K6, Z1
 	VPMOVD2M     Z14, K5
 	VBLENDMPS    Z1, Z12, K5, Z20
 	VMULPS       Z14, Z20, Z20

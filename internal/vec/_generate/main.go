@@ -66,13 +66,16 @@ var (
 
 const tailLanes = 64
 
+// expMin is the least float32 whose exponential is above 2⁻¹⁵⁰, half of the smallest denormal.
+const expMin = -0x1.9fe368p+6
+
 func defineConstants() {
 	for _, c := range []struct {
 		name string
 		bits uint32
 	}{
-		{"expMin", math.Float32bits(-105)}, // below, e^x rounds to 0
-		{"expMax", math.Float32bits(89)},   // above, e^x rounds to +Inf
+		{"expMin", math.Float32bits(expMin)},
+		{"expMax", math.Float32bits(89)}, // above, e^x rounds to +Inf
 		{"log2e", math.Float32bits(math.Log2E)},
 		{"round", math.Float32bits(0x1.8p23)}, // adding it rounds to an integer, which then stands in the low bits
 		{"halves", math.Float32bits(0x1.8p23) - 254},
@@ -259,13 +262,21 @@ func newExponential(t *isa) *exponential {
 }
 
 // of returns e^x and leaves x undefined: x = n·ln 2 + r with |r| ≤ ln 2 / 2 (the subtraction of the first half of ln 2 is exact), e^r by a
-// polynomial whose relative error is 2⁻²⁸ before rounding, and a scaling by 2ⁿ that rounds once, where the result is denormal.
+// polynomial whose relative error is 2⁻²⁸ before rounding, and a scaling by 2ⁿ that rounds once, where the result is denormal. Below expMin the
+// result is set to 0 before it is scaled: a scaling that underflows takes a hundred cycles, and softmax sees many −Inf.
 //
 // MAXPS and MINPS return their second source if one is NaN, so x must be that: Go's first operand.
 func (e *exponential) of(x VecVirtual) VecVirtual {
 	t := e.t
 	shifted, n, q, square := t.reg(), t.reg(), t.reg(), t.reg()
-	VMAXPS(x, e.low, x)
+	const notLess = 0x15 // or unordered: NaN stays NaN
+	seen := t.reg()
+	if t.wide {
+		VCMPPS(Imm(notLess), e.low, x, K6)
+	} else {
+		VCMPPS(Imm(notLess), e.low, x, seen)
+		VMAXPS(x, e.low, x)
+	}
 	VMINPS(x, e.high, x)
 	VMOVAPS(x, shifted)
 	VFMADD213PS(e.c["round"], e.log2e, shifted)
@@ -280,9 +291,10 @@ func (e *exponential) of(x VecVirtual) VecVirtual {
 	VFMADD213PS(x, square, q)
 	VADDPS(e.c["one"], q, q)
 	if t.wide {
-		VSCALEFPS(n, q, q)
+		VSCALEFPS_Z(n, q, K6, q)
 		return q
 	}
+	VANDPS(seen, q, q)
 	// 2ⁿ in two factors whose exponents fit: n + 254 is the sum of their biased exponents. The first product is exact.
 	first := t.reg()
 	VPSUBD(e.c["halves"], shifted, shifted)
