@@ -6,8 +6,8 @@ import "math"
 
 // Exp writes e^src to dst. The error is below 1.02 units in the last place of the result, denormal results included, in float32 arithmetic on
 // vectors, and below 0.51 in the portable tier, which computes in float64. Where the result is below half the smallest denormal
-// (src < −103.98) it is 0; above the largest float32 (src > 88.72) it is +Inf; Exp(−Inf) is 0, Exp(+Inf) is +Inf and Exp(NaN) is NaN. Denormal results
-// are slow on vectors (30 times), zeros are not.
+// (src < −103.98) it is 0; above the largest float32 (src > 88.72) it is +Inf; Exp(−Inf) is 0, Exp(+Inf) is +Inf and Exp(NaN) is NaN. On
+// vectors denormal results take 30 times as long as others; zeros do not.
 func Exp(dst, src []float32) {
 	check("Exp", len(dst), len(src))
 	if expVector(dst, src) {

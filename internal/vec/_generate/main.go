@@ -536,7 +536,8 @@ func newRotation(t *isa) *rotation {
 	return r
 }
 
-// walk emits the loops. pairs is how many pairs a register of elements or two hold; table emits what is done once per register of pairs.
+// walk emits the loops over steps of so many pairs, which move on by so many elements of a head. table emits what a step does once and returns
+// what emits its work on one head.
 func (r *rotation) walk(pairs, elements int, table func(tail bool) (head func())) {
 	loop := func(name string, tail bool) {
 		head := table(tail)
