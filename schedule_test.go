@@ -29,8 +29,30 @@ func (c heldContext) Err() error {
 	return nil
 }
 
-func hold(t *testing.T) heldContext {
-	return heldContext{t.Context(), make(chan struct{}), make(chan struct{}), new(sync.Once)}
+// hold stops the scheduler inside a pass over three tokens. The function it returns
+// lets it go on and waits for that pass.
+func hold(t *testing.T, e *Engine) (letGo func()) {
+	ctx := heldContext{t.Context(), make(chan struct{}), make(chan struct{}), new(sync.Once)}
+	j := submit(e, ctx, testRun(e, rand.New(rand.NewPCG(5, 5)), 3))
+	<-ctx.reached
+	return func() {
+		close(ctx.held)
+		require.NoError(t, <-j.result)
+	}
+}
+
+// submit puts a run into the queue past forward, which would ask ctx itself.
+func submit(e *Engine, ctx context.Context, r model.Run) *job {
+	j := newJob()
+	j.ctx, j.runs, j.tokens = ctx, []model.Run{r}, len(r.Tokens)
+	e.scheduler.queue <- j
+	return j
+}
+
+func waitForQueue(e *Engine, jobs int) {
+	for len(e.scheduler.queue) < jobs {
+		runtime.Gosched()
+	}
 }
 
 func testRun(e *Engine, r *rand.Rand, tokens int) model.Run {
@@ -46,18 +68,8 @@ func testRun(e *Engine, r *rand.Rand, tokens int) model.Run {
 func TestWaitingRunsShareAPass(t *testing.T) {
 	e := tinyEngine(t, WithBatchTokens(16))
 	r := rand.New(rand.NewPCG(7, 8))
-	first := testRun(e, r, 3)
-	held := hold(t)
+	letGo := hold(t, e)
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		// The scheduler, not forward itself, is to be held.
-		s := e.scheduler
-		j := newJob()
-		j.ctx, j.runs, j.tokens = held, []model.Run{first}, 3
-		s.queue <- j
-		assert.NoError(t, <-j.result)
-	})
-	<-held.reached
 	var runs []model.Run
 	for i := range 20 {
 		n, next := 8, false
@@ -70,10 +82,8 @@ func TestWaitingRunsShareAPass(t *testing.T) {
 			assert.NoError(t, e.scheduler.forward(t.Context(), newJob(), []model.Run{run}, next))
 		})
 	}
-	for len(e.scheduler.queue) < len(runs) {
-		runtime.Gosched()
-	}
-	close(held.held)
+	waitForQueue(e, len(runs))
+	letGo()
 	wg.Wait()
 	// 3 tokens; 10 next tokens and two of the rest; four times two of the rest.
 	require.EqualValues(t, 1+5, e.Stats().Passes)
@@ -90,27 +100,15 @@ func TestWaitingRunsShareAPass(t *testing.T) {
 // A request that is cancelled leaves the pass to the others.
 func TestCancelledRunLeavesItsPassAlone(t *testing.T) {
 	e := tinyEngine(t)
-	r := rand.New(rand.NewPCG(9, 10))
-	held := hold(t)
-	done := make(chan error)
-	go func() {
-		j := newJob()
-		j.ctx, j.runs, j.tokens = held, []model.Run{testRun(e, r, 3)}, 3
-		e.scheduler.queue <- j
-		done <- <-j.result
-	}()
-	<-held.reached
+	letGo := hold(t, e)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancelled, other := make(chan error), make(chan error)
 	a, b := testRun(e, rand.New(rand.NewPCG(1, 1)), 4), testRun(e, rand.New(rand.NewPCG(2, 2)), 4)
 	go func() { cancelled <- e.scheduler.forward(ctx, newJob(), []model.Run{a}, false) }()
 	go func() { other <- e.scheduler.forward(t.Context(), newJob(), []model.Run{b}, false) }()
-	for len(e.scheduler.queue) < 2 {
-		runtime.Gosched()
-	}
+	waitForQueue(e, 2)
 	cancel()
-	close(held.held)
-	require.NoError(t, <-done)
+	letGo()
 	require.ErrorIs(t, <-cancelled, context.Canceled)
 	require.NoError(t, <-other)
 }
@@ -119,27 +117,15 @@ func TestCancelledRunLeavesItsPassAlone(t *testing.T) {
 // computed for it.
 func TestCancelledWhileItWaits(t *testing.T) {
 	e := tinyEngine(t)
-	r := rand.New(rand.NewPCG(11, 12))
-	held := hold(t)
-	done := make(chan error)
-	go func() {
-		j := newJob()
-		j.ctx, j.runs, j.tokens = held, []model.Run{testRun(e, r, 3)}, 3
-		e.scheduler.queue <- j
-		done <- <-j.result
-	}()
-	<-held.reached
+	letGo := hold(t, e)
 	ctx, cancel := context.WithCancel(t.Context())
 	waiting := make(chan error)
 	run := testRun(e, rand.New(rand.NewPCG(1, 1)), 4)
 	go func() { waiting <- e.scheduler.forward(ctx, newJob(), []model.Run{run}, false) }()
-	for len(e.scheduler.queue) < 1 {
-		runtime.Gosched()
-	}
+	waitForQueue(e, 1)
 	cancel()
 	require.ErrorIs(t, <-waiting, context.Canceled) // while the pass is still held
-	close(held.held)
-	require.NoError(t, <-done)
+	letGo()
 	require.NoError(t, e.scheduler.forward(t.Context(), newJob(), []model.Run{run}, false))
 	require.EqualValues(t, 2, e.Stats().Passes)
 	require.EqualValues(t, 7, e.Stats().Tokens)
@@ -148,9 +134,7 @@ func TestCancelledWhileItWaits(t *testing.T) {
 // A panic in a pass is an error of its requests; the engine goes on.
 func TestPanicInAPass(t *testing.T) {
 	e := tinyEngine(t)
-	j := newJob()
-	j.ctx, j.runs, j.tokens = panicOnce(t), []model.Run{testRun(e, rand.New(rand.NewPCG(1, 2)), 2)}, 2
-	e.scheduler.queue <- j
+	j := submit(e, panicOnce(t), testRun(e, rand.New(rand.NewPCG(1, 2)), 2))
 	require.ErrorContains(t, <-j.result, "panicked: a bug")
 	_, err := e.Generate(t.Context(), compile(t, e, overlapping(1)[0]))
 	require.NoError(t, err)
