@@ -7,11 +7,14 @@ import (
 	"math"
 )
 
-// expandPortable makes panels [k][16]float32 of packed ones, one after the other.
-func expandPortable(dst []float32, src []byte, f Format, _, _ int) {
+// expandPortable makes n panels [k][16]float32 of packed ones that are stride bytes apart.
+func expandPortable(dst []float32, src []byte, f Format, stride, n, k int) {
 	l := &formats[f]
-	for ; len(src) > 0; dst, src = dst[l.block*Panel:], src[l.packed:] {
-		l.expand(dst[:l.block*Panel], src[:l.packed])
+	for i := range n {
+		panel := src[i*stride:][:l.panelBytes(k)]
+		for ; len(panel) > 0; dst, panel = dst[l.block*Panel:], panel[l.packed:] {
+			l.expand(dst[:l.block*Panel], panel[:l.packed])
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ type call struct {
 	perGroup []int // per product: panels per task
 	a        []float32
 	lda, k   int
+	kBlock   int // steps of k for which a block of tiles uses the same panels before the next steps
 	kern     *kernels
 	packed   []float32
 	edge     []float32
@@ -67,6 +68,9 @@ const (
 	// blockFloats is how much packed A a task works on, so that it stays in the second-level cache along with a few panels. Tasks on
 	// quantised weights take more, since each of them expands its panels.
 	blockFloats, blockFloatsQuantised = 1 << 16, 1 << 18
+	// kBlock bounds the steps of k that all tiles of a block take before any takes more, so that two float32 panels stay in the first-level
+	// cache. Sums wait in C meanwhile, which changes no bit of them.
+	kBlock = 256
 	// alone is the number of multiply-adds below which a product is not worth handing out.
 	alone = 1 << 17
 	// tasksPerWorker keeps workers busy when one of them is slower.
@@ -90,7 +94,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	if rows == 0 || len(products) == 0 {
 		return
 	}
-	k, edges, quantised := products[0].W.k, false, false
+	k, edges, quantised, block := products[0].W.k, false, false, 1
 	for _, x := range products {
 		w := x.W
 		if w.k != k {
@@ -104,6 +108,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 		}
 		edges = edges || w.n%Panel != 0
 		quantised = quantised || w.format != F32
+		block = max(block, w.format.Block()) // all of them are multiples of each other
 	}
 	if lda < k {
 		fail("Mul", "lda %d is below K = %d", lda, k)
@@ -133,13 +138,14 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	m := &ws.call
 	m.products = append(m.products[:0], products...)
 	m.a, m.lda, m.k, m.kern, m.edge = a, lda, k, kern, ws.edge
+	m.kBlock = min(ceil(ceil(k, ceil(k, kBlock)), block)*block, k)
 	parts := ceil(rows, max(partFloats/k, kern.rows))
 	for i := range parts {
 		m.start = i * rows / parts
 		m.rows = (i+1)*rows/parts - m.start
 		m.tiles = ceil(m.rows, kern.rows)
 		if m.wide = kern.panels[m.height()]; quantised && !m.direct() {
-			if n := workers * m.wide * Panel * k; len(ws.panels) < n {
+			if n := workers * m.wide * Panel * m.kBlock; len(ws.panels) < n {
 				ws.panels = aligned(n)
 			}
 			m.panels = ws.panels
@@ -268,34 +274,61 @@ func (m *call) block(worker, task int) {
 
 // tileRow computes a block of tiles times the panels from p on, as many as one kernel takes.
 func (m *call) tileRow(worker, b int, x Product, p, wide int) {
-	w, k, n := x.W, m.k, wide*Panel
-	var panels []float32
-	var packed []byte
-	switch {
-	case w.format == F32:
-		panels = w.panels[p*Panel*k:][:n*k]
-	case m.direct():
-		packed = w.packed[p*w.stride:][:wide*w.stride]
-	default:
-		panels = m.panels[worker*m.wide*Panel*k:][:n*k]
-		m.kern.expand(panels, w.packed[p*w.stride:][:wide*w.stride], w.format, wide, k)
+	w, k := x.W, m.k
+	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
+	if w.format != F32 && m.direct() {
+		packed := w.packed[p*w.stride:][:wide*w.stride]
+		for t := first; t < last; t++ {
+			from, to := m.tile(t)
+			c, ldc := m.target(worker, x, p, wide, from, to, false)
+			m.kern.runPacked(c, ldc, m.packed[from*k:to*k], packed, w.format, to-from, wide)
+			m.finish(x, c, p, wide, from, to)
+		}
+		return
 	}
-	for t := b * m.perBlock; t < min((b+1)*m.perBlock, m.tiles); t++ {
-		from, to := m.tile(t)
-		c, ldc := x.C[(m.start+from)*x.Ldc+p*Panel:], x.Ldc
-		edge := p*Panel+n > w.n
-		if edge {
-			c, ldc = m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel], Panel
-		}
-		if a := m.packed[from*k : to*k]; packed != nil {
-			m.kern.runPacked(c, ldc, a, packed, w.format, to-from, wide)
+	for k0 := 0; k0 < k; k0 += m.kBlock {
+		n := min(m.kBlock, k-k0)
+		var panels []float32
+		stride := k * Panel
+		if w.format == F32 {
+			panels = w.panels[p*stride+k0*Panel:]
 		} else {
-			m.kern.run(c, ldc, a, panels, to-from, wide)
+			l := &formats[w.format]
+			stride = n * Panel
+			panels = m.panels[worker*m.wide*Panel*m.kBlock:][:wide*stride]
+			m.kern.expand(panels, w.packed[p*w.stride+l.panelBytes(k0):], w.format, w.stride, wide, n)
 		}
-		if edge {
-			for i := range to - from {
-				copy(x.C[(m.start+from+i)*x.Ldc+p*Panel:][:w.n-p*Panel], c[i*Panel:])
-			}
+		for t := first; t < last; t++ {
+			from, to := m.tile(t)
+			h := to - from
+			c, ldc := m.target(worker, x, p, wide, from, to, k0 > 0)
+			m.kern.run(c, ldc, m.packed[from*k+k0*h:][:n*h], panels, stride, h, wide, k0 > 0)
+			m.finish(x, c, p, wide, from, to)
 		}
+	}
+}
+
+// target returns where the kernel writes a tile: in C, or in the worker's own tile if the last panel is not full, with what C holds if more.
+func (m *call) target(worker int, x Product, p, wide, from, to int, more bool) (c []float32, ldc int) {
+	c = x.C[(m.start+from)*x.Ldc+p*Panel:]
+	if (p+wide)*Panel <= x.W.n {
+		return c, x.Ldc
+	}
+	edge := m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel]
+	if more {
+		for i := range to - from {
+			copy(edge[i*Panel:], c[i*x.Ldc:][:x.W.n-p*Panel])
+		}
+	}
+	return edge, Panel
+}
+
+// finish takes a tile that is not in C there.
+func (m *call) finish(x Product, tile []float32, p, wide, from, to int) {
+	if (p+wide)*Panel <= x.W.n {
+		return
+	}
+	for i := range to - from {
+		copy(x.C[(m.start+from+i)*x.Ldc+p*Panel:][:x.W.n-p*Panel], tile[i*Panel:])
 	}
 }

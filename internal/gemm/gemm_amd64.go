@@ -4,210 +4,210 @@
 
 package gemm
 
-// tile1x16AVX2 computes a tile of 1 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x16AVX2 computes a tile of 1 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile1x32AVX2 computes a tile of 1 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x32AVX2 computes a tile of 1 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile1x64AVX2 computes a tile of 1 rows and 4 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x64AVX2 computes a tile of 1 rows and 4 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x64AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x64AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile2x16AVX2 computes a tile of 2 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile2x16AVX2 computes a tile of 2 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile2x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile2x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile2x32AVX2 computes a tile of 2 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile2x32AVX2 computes a tile of 2 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile2x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile2x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile3x16AVX2 computes a tile of 3 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile3x16AVX2 computes a tile of 3 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile3x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile3x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile3x32AVX2 computes a tile of 3 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile3x32AVX2 computes a tile of 3 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile3x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile3x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile4x16AVX2 computes a tile of 4 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile4x16AVX2 computes a tile of 4 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile4x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile4x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile5x16AVX2 computes a tile of 5 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile5x16AVX2 computes a tile of 5 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile5x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile5x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile6x16AVX2 computes a tile of 6 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile6x16AVX2 computes a tile of 6 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile6x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+func tile6x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile1x16AVX512 computes a tile of 1 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x16AVX512 computes a tile of 1 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile1x32AVX512 computes a tile of 1 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x32AVX512 computes a tile of 1 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile1x64AVX512 computes a tile of 1 rows and 4 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile1x64AVX512 computes a tile of 1 rows and 4 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile1x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile1x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile2x16AVX512 computes a tile of 2 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile2x16AVX512 computes a tile of 2 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile2x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile2x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile2x32AVX512 computes a tile of 2 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile2x32AVX512 computes a tile of 2 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile2x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile2x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile2x64AVX512 computes a tile of 2 rows and 4 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile2x64AVX512 computes a tile of 2 rows and 4 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile2x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile2x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile3x16AVX512 computes a tile of 3 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile3x16AVX512 computes a tile of 3 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile3x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile3x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile3x32AVX512 computes a tile of 3 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile3x32AVX512 computes a tile of 3 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile3x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile3x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile3x64AVX512 computes a tile of 3 rows and 4 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile3x64AVX512 computes a tile of 3 rows and 4 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile3x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile3x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile4x16AVX512 computes a tile of 4 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile4x16AVX512 computes a tile of 4 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile4x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile4x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile4x32AVX512 computes a tile of 4 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile4x32AVX512 computes a tile of 4 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile4x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile4x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile5x16AVX512 computes a tile of 5 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile5x16AVX512 computes a tile of 5 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile5x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile5x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile5x32AVX512 computes a tile of 5 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile5x32AVX512 computes a tile of 5 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile5x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile5x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile6x16AVX512 computes a tile of 6 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile6x16AVX512 computes a tile of 6 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile6x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile6x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile6x32AVX512 computes a tile of 6 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile6x32AVX512 computes a tile of 6 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile6x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile6x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile7x16AVX512 computes a tile of 7 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile7x16AVX512 computes a tile of 7 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile7x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile7x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile7x32AVX512 computes a tile of 7 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile7x32AVX512 computes a tile of 7 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile7x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile7x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile8x16AVX512 computes a tile of 8 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile8x16AVX512 computes a tile of 8 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile8x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile8x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile8x32AVX512 computes a tile of 8 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile8x32AVX512 computes a tile of 8 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile8x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile8x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile9x16AVX512 computes a tile of 9 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile9x16AVX512 computes a tile of 9 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile9x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile9x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile9x32AVX512 computes a tile of 9 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile9x32AVX512 computes a tile of 9 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile9x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile9x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile10x16AVX512 computes a tile of 10 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile10x16AVX512 computes a tile of 10 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile10x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile10x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile10x32AVX512 computes a tile of 10 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile10x32AVX512 computes a tile of 10 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile10x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile10x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile11x16AVX512 computes a tile of 11 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile11x16AVX512 computes a tile of 11 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile11x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile11x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile11x32AVX512 computes a tile of 11 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile11x32AVX512 computes a tile of 11 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile11x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile11x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile12x16AVX512 computes a tile of 12 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile12x16AVX512 computes a tile of 12 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile12x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile12x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile12x32AVX512 computes a tile of 12 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile12x32AVX512 computes a tile of 12 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile12x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile12x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile13x16AVX512 computes a tile of 13 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile13x16AVX512 computes a tile of 13 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile13x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile13x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile13x32AVX512 computes a tile of 13 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile13x32AVX512 computes a tile of 13 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile13x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile13x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile14x16AVX512 computes a tile of 14 rows and 1 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile14x16AVX512 computes a tile of 14 rows and 1 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
-// tile14x32AVX512 computes a tile of 14 rows and 2 panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16].
+// tile14x32AVX512 computes a tile of 14 rows and 2 panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%16], from c on if more.
 //
 //go:noescape
-func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 
 // pack4AVX2 interleaves four rows: dst[p*height+i] = src[i*lda+p] for i < 4 and p < k.
 //

@@ -4,20 +4,30 @@
 
 #include "textflag.h"
 
-// func tile1x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile1x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile1x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), SI
+	TESTB   SI, SI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Y2
@@ -57,25 +67,36 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile1x32AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile1x32AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Y4
@@ -129,17 +150,33 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x64AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x64AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile1x64AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), SI
-	LEAQ   (SI)(BX*1), DI
-	LEAQ   (DI)(BX*1), BX
+TEXT ·tile1x64AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), SI
+	LEAQ    (SI)(BX*1), DI
+	LEAQ    (DI)(BX*1), BX
+	MOVQ    c+0(FP), R8
+	MOVQ    ldc+8(FP), R9
+	SHLQ    $0x02, R9
+	MOVB    more+48(FP), R9
+	TESTB   R9, R9
+	JZ      fresh
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS 96(R8), Y3
+	VMOVUPS 128(R8), Y4
+	VMOVUPS 160(R8), Y5
+	VMOVUPS 192(R8), Y6
+	VMOVUPS 224(R8), Y7
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -148,12 +185,11 @@ TEXT ·tile1x64AVX2(SB), NOSPLIT, $0-40
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   c+0(FP), R8
-	MOVQ   ldc+8(FP), R8
-	SHLQ   $0x02, R8
-	MOVQ   CX, R8
-	SHRQ   $0x02, R8
-	JZ     rest
+
+begin:
+	MOVQ CX, R8
+	SHRQ $0x02, R8
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Y8
@@ -235,22 +271,35 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile2x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile2x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile2x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Y4
@@ -318,15 +367,32 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile2x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile2x32AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile2x32AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	VMOVUPS 64(SI), Y6
+	VMOVUPS 96(SI), Y7
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -335,12 +401,11 @@ TEXT ·tile2x32AVX2(SB), NOSPLIT, $0-40
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), DI
-	SHLQ   $0x02, DI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Y8
@@ -444,24 +509,40 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile3x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile3x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile3x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Y6
@@ -547,15 +628,37 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x32AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile3x32AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3
-TEXT ·tile3x32AVX2(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile3x32AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	VMOVUPS 64(SI), Y6
+	VMOVUPS 96(SI), Y7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Y8
+	VMOVUPS 32(SI), Y9
+	VMOVUPS 64(SI), Y10
+	VMOVUPS 96(SI), Y11
+	JMP     begin
+
+fresh:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -568,12 +671,11 @@ TEXT ·tile3x32AVX2(SB), NOSPLIT, $0-40
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), DI
-	SHLQ   $0x02, DI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Y12
@@ -707,12 +809,32 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile4x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	JMP     begin
+
+fresh:
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -721,9 +843,6 @@ TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-40
 	VXORPS     Y5, Y5, Y5
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -731,9 +850,11 @@ TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -842,12 +963,35 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile5x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile5x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile5x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y8
+	VMOVUPS 32(BX), Y9
+	JMP     begin
+
+fresh:
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -858,9 +1002,6 @@ TEXT ·tile5x16AVX2(SB), NOSPLIT, $0-40
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -870,9 +1011,11 @@ TEXT ·tile5x16AVX2(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -999,12 +1142,38 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile6x16AVX2(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile6x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y8
+	VMOVUPS 32(BX), Y9
+	ADDQ    SI, BX
+	VMOVUPS (BX), Y10
+	VMOVUPS 32(BX), Y11
+	JMP     begin
+
+fresh:
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -1017,9 +1186,6 @@ TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-40
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -1031,9 +1197,11 @@ TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -1178,19 +1346,28 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile1x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile1x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), SI
+	TESTB   SI, SI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Z1
@@ -1224,23 +1401,32 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile1x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile1x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Z2
@@ -1282,27 +1468,38 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile1x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile1x64AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), SI
-	LEAQ   (SI)(BX*1), DI
-	LEAQ   (DI)(BX*1), BX
+TEXT ·tile1x64AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), SI
+	LEAQ    (SI)(BX*1), DI
+	LEAQ    (DI)(BX*1), BX
+	MOVQ    c+0(FP), R8
+	MOVQ    ldc+8(FP), R9
+	SHLQ    $0x02, R9
+	MOVB    more+48(FP), R9
+	TESTB   R9, R9
+	JZ      fresh
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	VMOVUPS 128(R8), Z2
+	VMOVUPS 192(R8), Z3
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   c+0(FP), R8
-	MOVQ   ldc+8(FP), R8
-	SHLQ   $0x02, R8
-	MOVQ   CX, R8
-	SHRQ   $0x02, R8
-	JZ     rest
+
+begin:
+	MOVQ CX, R8
+	SHRQ $0x02, R8
+	JZ   rest
 
 turn:
 	VBROADCASTSS (AX), Z4
@@ -1360,20 +1557,31 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile2x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile2x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile2x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z2
@@ -1424,25 +1632,37 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile2x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile2x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile2x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), DI
-	SHLQ   $0x02, DI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z4
@@ -1512,17 +1732,34 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile2x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile2x64AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), SI
-	LEAQ   (SI)(BX*1), DI
-	LEAQ   (DI)(BX*1), BX
+TEXT ·tile2x64AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), SI
+	LEAQ    (SI)(BX*1), DI
+	LEAQ    (DI)(BX*1), BX
+	MOVQ    c+0(FP), R8
+	MOVQ    ldc+8(FP), R9
+	SHLQ    $0x02, R9
+	MOVB    more+48(FP), R10
+	TESTB   R10, R10
+	JZ      fresh
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	VMOVUPS 128(R8), Z2
+	VMOVUPS 192(R8), Z3
+	ADDQ    R9, R8
+	VMOVUPS (R8), Z4
+	VMOVUPS 64(R8), Z5
+	VMOVUPS 128(R8), Z6
+	VMOVUPS 192(R8), Z7
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1531,12 +1768,11 @@ TEXT ·tile2x64AVX512(SB), NOSPLIT, $0-40
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   c+0(FP), R8
-	MOVQ   ldc+8(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   CX, R8
-	SHRQ   $0x02, R8
-	JZ     rest
+
+begin:
+	MOVQ CX, R8
+	SHRQ $0x02, R8
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z8
@@ -1644,21 +1880,34 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile3x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile3x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
+TEXT ·tile3x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	MOVQ   c+0(FP), BX
-	MOVQ   ldc+8(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   CX, BX
-	SHRQ   $0x02, BX
-	JZ     rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z3
@@ -1721,27 +1970,42 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile3x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile3x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), BX
+TEXT ·tile3x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   c+0(FP), SI
-	MOVQ   ldc+8(FP), DI
-	SHLQ   $0x02, DI
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
-	JZ     rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z6
@@ -1829,17 +2093,39 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x64AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile3x64AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F
-TEXT ·tile3x64AVX512(SB), NOSPLIT, $0-40
-	MOVQ   a+16(FP), AX
-	MOVQ   k+32(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   CX, BX
-	SHLQ   $0x06, BX
-	LEAQ   (DX)(BX*1), SI
-	LEAQ   (SI)(BX*1), DI
-	LEAQ   (DI)(BX*1), BX
+TEXT ·tile3x64AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), SI
+	LEAQ    (SI)(BX*1), DI
+	LEAQ    (DI)(BX*1), BX
+	MOVQ    c+0(FP), R8
+	MOVQ    ldc+8(FP), R9
+	SHLQ    $0x02, R9
+	MOVB    more+48(FP), R10
+	TESTB   R10, R10
+	JZ      fresh
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	VMOVUPS 128(R8), Z2
+	VMOVUPS 192(R8), Z3
+	ADDQ    R9, R8
+	VMOVUPS (R8), Z4
+	VMOVUPS 64(R8), Z5
+	VMOVUPS 128(R8), Z6
+	VMOVUPS 192(R8), Z7
+	ADDQ    R9, R8
+	VMOVUPS (R8), Z8
+	VMOVUPS 64(R8), Z9
+	VMOVUPS 128(R8), Z10
+	VMOVUPS 192(R8), Z11
+	JMP     begin
+
+fresh:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1852,12 +2138,11 @@ TEXT ·tile3x64AVX512(SB), NOSPLIT, $0-40
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   c+0(FP), R8
-	MOVQ   ldc+8(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   CX, R8
-	SHRQ   $0x02, R8
-	JZ     rest
+
+begin:
+	MOVQ CX, R8
+	SHRQ $0x02, R8
+	JZ   rest
 
 turn:
 	VMOVUPS      (DX), Z12
@@ -1995,19 +2280,32 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile4x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile4x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -2015,9 +2313,11 @@ TEXT ·tile4x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2097,15 +2397,34 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile4x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2114,9 +2433,6 @@ TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -2128,9 +2444,11 @@ TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2246,20 +2564,35 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile5x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile5x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -2269,9 +2602,11 @@ TEXT ·tile5x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2363,15 +2698,37 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile5x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile5x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2382,9 +2739,6 @@ TEXT ·tile5x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -2399,9 +2753,11 @@ TEXT ·tile5x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2535,21 +2891,38 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile6x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile6x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile6x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -2561,9 +2934,11 @@ TEXT ·tile6x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2667,15 +3042,40 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile6x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile6x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile6x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2688,9 +3088,6 @@ TEXT ·tile6x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -2708,9 +3105,11 @@ TEXT ·tile6x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -2862,12 +3261,34 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile7x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile7x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile7x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2875,9 +3296,6 @@ TEXT ·tile7x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -2891,9 +3309,11 @@ TEXT ·tile7x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -3009,15 +3429,43 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile7x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile7x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile7x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3032,9 +3480,6 @@ TEXT ·tile7x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -3055,9 +3500,11 @@ TEXT ·tile7x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -3227,12 +3674,36 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile8x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile8x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3241,9 +3712,6 @@ TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -3259,9 +3727,11 @@ TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -3389,15 +3859,46 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile8x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile8x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3414,9 +3915,6 @@ TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -3440,9 +3938,11 @@ TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -3630,12 +4130,38 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile9x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile9x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile9x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3645,9 +4171,6 @@ TEXT ·tile9x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -3665,9 +4188,11 @@ TEXT ·tile9x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -3807,15 +4332,49 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile9x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile9x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile9x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3834,9 +4393,6 @@ TEXT ·tile9x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -3863,9 +4419,11 @@ TEXT ·tile9x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -4071,12 +4629,40 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile10x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile10x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile10x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z9
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4087,9 +4673,6 @@ TEXT ·tile10x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -4109,9 +4692,11 @@ TEXT ·tile10x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -4263,15 +4848,52 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile10x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile10x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile10x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z18
+	VMOVUPS 64(SI), Z19
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4292,9 +4914,6 @@ TEXT ·tile10x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -4324,9 +4943,11 @@ TEXT ·tile10x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -4550,12 +5171,42 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile11x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile11x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile11x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z9
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z10
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4567,9 +5218,6 @@ TEXT ·tile11x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -4591,9 +5239,11 @@ TEXT ·tile11x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -4757,15 +5407,55 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile11x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile11x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile11x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z18
+	VMOVUPS 64(SI), Z19
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z20
+	VMOVUPS 64(SI), Z21
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4788,9 +5478,6 @@ TEXT ·tile11x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -4823,9 +5510,11 @@ TEXT ·tile11x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -5067,12 +5756,44 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile12x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile12x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile12x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z9
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z10
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z11
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5085,9 +5806,6 @@ TEXT ·tile12x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -5111,9 +5829,11 @@ TEXT ·tile12x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -5289,15 +6009,58 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile12x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile12x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile12x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z18
+	VMOVUPS 64(SI), Z19
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z20
+	VMOVUPS 64(SI), Z21
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z22
+	VMOVUPS 64(SI), Z23
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5322,9 +6085,6 @@ TEXT ·tile12x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -5360,9 +6120,11 @@ TEXT ·tile12x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -5622,12 +6384,46 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile13x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile13x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile13x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z9
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z10
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z11
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z12
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5641,9 +6437,6 @@ TEXT ·tile13x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -5669,9 +6462,11 @@ TEXT ·tile13x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -5859,15 +6654,61 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile13x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile13x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile13x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z18
+	VMOVUPS 64(SI), Z19
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z20
+	VMOVUPS 64(SI), Z21
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z22
+	VMOVUPS 64(SI), Z23
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z24
+	VMOVUPS 64(SI), Z25
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5894,9 +6735,6 @@ TEXT ·tile13x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z23, Z23, Z23
 	VPXORD     Z24, Z24, Z24
 	VPXORD     Z25, Z25, Z25
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -5935,9 +6773,11 @@ TEXT ·tile13x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -6215,12 +7055,48 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x16AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
+TEXT ·tile14x16AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    c+0(FP), BX
+	MOVQ    ldc+8(FP), SI
+	SHLQ    $0x02, SI
+	MOVB    more+48(FP), DI
+	TESTB   DI, DI
+	JZ      fresh
+	VMOVUPS (BX), Z0
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z2
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z3
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z4
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z5
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z6
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z7
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z8
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z9
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z10
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z11
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z12
+	ADDQ    SI, BX
+	VMOVUPS (BX), Z13
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6235,9 +7111,6 @@ TEXT ·tile14x16AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	MOVQ       c+0(FP), BX
-	MOVQ       ldc+8(FP), SI
-	SHLQ       $0x02, SI
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
@@ -6265,9 +7138,11 @@ TEXT ·tile14x16AVX512(SB), NOSPLIT, $0-40
 	PREFETCHT0 (BX)
 	ADDQ       SI, BX
 	PREFETCHT0 (BX)
-	MOVQ       CX, BX
-	SHRQ       $0x02, BX
-	JZ         rest
+
+begin:
+	MOVQ CX, BX
+	SHRQ $0x02, BX
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)
@@ -6467,15 +7342,64 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, k int)
+// func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x32AVX512(SB), NOSPLIT, $0-40
-	MOVQ       a+16(FP), AX
-	MOVQ       k+32(FP), CX
-	MOVQ       b+24(FP), DX
-	MOVQ       CX, BX
-	SHLQ       $0x06, BX
-	LEAQ       (DX)(BX*1), BX
+TEXT ·tile14x32AVX512(SB), NOSPLIT, $0-49
+	MOVQ    a+16(FP), AX
+	MOVQ    k+40(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	LEAQ    (DX)(BX*1), BX
+	MOVQ    c+0(FP), SI
+	MOVQ    ldc+8(FP), DI
+	SHLQ    $0x02, DI
+	MOVB    more+48(FP), R8
+	TESTB   R8, R8
+	JZ      fresh
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z18
+	VMOVUPS 64(SI), Z19
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z20
+	VMOVUPS 64(SI), Z21
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z22
+	VMOVUPS 64(SI), Z23
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z24
+	VMOVUPS 64(SI), Z25
+	ADDQ    DI, SI
+	VMOVUPS (SI), Z26
+	VMOVUPS 64(SI), Z27
+	JMP     begin
+
+fresh:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6504,9 +7428,6 @@ TEXT ·tile14x32AVX512(SB), NOSPLIT, $0-40
 	VPXORD     Z25, Z25, Z25
 	VPXORD     Z26, Z26, Z26
 	VPXORD     Z27, Z27, Z27
-	MOVQ       c+0(FP), SI
-	MOVQ       ldc+8(FP), DI
-	SHLQ       $0x02, DI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
 	ADDQ       DI, SI
@@ -6548,9 +7469,11 @@ TEXT ·tile14x32AVX512(SB), NOSPLIT, $0-40
 	ADDQ       DI, SI
 	PREFETCHT0 (SI)
 	PREFETCHT0 64(SI)
-	MOVQ       CX, SI
-	SHRQ       $0x02, SI
-	JZ         rest
+
+begin:
+	MOVQ CX, SI
+	SHRQ $0x02, SI
+	JZ   rest
 
 turn:
 	PREFETCHT0   1024(DX)

@@ -6,11 +6,15 @@ package gemm
 const portableRows = 4
 
 // tilePortable is the portable micro-kernel: c[i][j] = Σₚ a[p][i]·b[p][j] over a tile of h rows and one panel, with a packed [k][h] and b
-// [k][16]. The product is rounded before it is added, on every architecture, so that a result is the same wherever it is computed.
-func tilePortable(c []float32, ldc int, a, b []float32, h, _ int) {
+// [k][16], from c on if more. The product is rounded before it is added, on every architecture, so that a result is the same wherever it is computed.
+func tilePortable(c []float32, ldc int, a, b []float32, _, h, _ int, more bool) {
 	for i := range h {
 		for j := 0; j < Panel; j += 8 {
 			var s0, s1, s2, s3, s4, s5, s6, s7 float32
+			if more {
+				x := (*[8]float32)(c[i*ldc+j:])
+				s0, s1, s2, s3, s4, s5, s6, s7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
+			}
 			for x, y := i, j; x < len(a); x, y = x+h, y+Panel {
 				v, w := a[x], (*[8]float32)(b[y:])
 				s0 += float32(v * w[0])

@@ -12,7 +12,7 @@ package gemm
 import "github.com/graphkv/graphkv/internal/cpu"
 
 // tileFunc is an assembly micro-kernel.
-type tileFunc func(c *float32, ldc int, a, b *float32, k int)
+type tileFunc func(c *float32, ldc int, a, b *float32, stride, k int, more bool)
 
 // expandFunc is an assembly kernel that expands a packed panel, directFunc one that multiplies by packed panels stride bytes apart.
 type (
@@ -71,14 +71,13 @@ func assembly(tiles [][3]tileFunc, expand []expandFunc, direct [][][3]directFunc
 			}
 		}
 	}
-	ks.run = func(c []float32, ldc int, a, b []float32, h, wide int) {
+	ks.run = func(c []float32, ldc int, a, b []float32, stride, h, wide int, more bool) {
 		k := len(a) / h
-		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[wide*Panel*k-1] // the assembly has no bounds checks
-		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], k)
+		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[(wide-1)*stride+Panel*k-1] // the assembly has no bounds checks
+		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], 4*stride, k, more)
 	}
-	ks.expand = func(dst []float32, src []byte, f Format, n, k int) {
-		stride := formats[f].panelBytes(k)
-		_, _ = dst[n*k*Panel-1], src[n*stride-1]
+	ks.expand = func(dst []float32, src []byte, f Format, stride, n, k int) {
+		_, _ = dst[n*k*Panel-1], src[(n-1)*stride+formats[f].panelBytes(k)-1]
 		for i := range n {
 			expand[f](&dst[i*k*Panel], &src[i*stride], k)
 		}

@@ -152,18 +152,16 @@ func log2(n int) int { return bits.TrailingZeros(uint(n)) }
 // tile writes the kernel for h rows and w panels. Its accumulators stay in registers for the whole of k: one chain per element of C.
 func tile(t isa, h, w int) {
 	name := fmt.Sprintf("tile%dx%d%s", h, w*panel, t.name)
-	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a, b *float32, k int)")
-	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%%16].", name, h, w))
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a, b *float32, stride, k int, more bool)")
+	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels, stride bytes apart: c[i][j] = Σₚ a[p][i]·b[j/16][p][j%%16], from c on if more.", name, h, w))
 	Pragma("noescape")
 	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
 	perPanel := panel / t.lanes
 
-	bs := make([]Register, w) // one pointer per panel; panels are 64·k bytes apart
+	bs := make([]Register, w) // one pointer per panel
 	bs[0] = Load(Param("b"), GP64())
 	if w > 1 {
-		stride := GP64()
-		MOVQ(k, stride)
-		SHLQ(Imm(6), stride)
+		stride := Load(Param("stride"), GP64())
 		for i := 1; i < w; i++ {
 			bs[i] = GP64()
 			LEAQ(Mem{Base: bs[i-1], Index: stride, Scale: 1}, bs[i])
@@ -174,7 +172,6 @@ func tile(t isa, h, w int) {
 		acc[i] = make([]VecVirtual, w*perPanel)
 		for j := range acc[i] {
 			acc[i][j] = t.reg()
-			t.zero(acc[i][j])
 		}
 	}
 
@@ -212,6 +209,24 @@ func tile(t isa, h, w int) {
 
 	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)
+	more := Load(Param("more"), GP8())
+	TESTB(more, more)
+	JZ(LabelRef("fresh"))
+	for i := range h {
+		for j := range acc[i] {
+			VMOVUPS(Mem{Base: c, Disp: 4 * j * t.lanes}, acc[i][j])
+		}
+		if i+1 < h {
+			ADDQ(ldc, c)
+		}
+	}
+	JMP(LabelRef("begin"))
+	Label("fresh")
+	for i := range h {
+		for j := range acc[i] {
+			t.zero(acc[i][j])
+		}
+	}
 	if h > 3 { // C arrives while the loop runs; a few rows of it wait in the store buffer instead
 		for i := range h {
 			for j := range w {
@@ -223,6 +238,7 @@ func tile(t isa, h, w int) {
 		}
 	}
 
+	Label("begin")
 	turns := GP64()
 	MOVQ(k, turns)
 	SHRQ(Imm(uint64(log2(t.unroll))), turns)
