@@ -27,7 +27,7 @@ import (
 // to the largest product it has served and makes further ones free of allocations. The zero value is ready; one Workspace serves one Mul at
 // a time.
 type Workspace struct {
-	a       []float32 // packed activations: tile after tile, each [k][height]
+	a       []float32 // packed activations: for each block of k, tile after tile, each [k][height]
 	edge    []float32 // per worker: a tile of C whose last panel is not full
 	panels  []float32 // per worker: expanded panels
 	call    call
@@ -70,7 +70,7 @@ const (
 	blockFloats, blockFloatsQuantised = 1 << 16, 1 << 18
 	// kBlock bounds the steps of k that all tiles of a block take before any takes more, so that two float32 panels stay in the first-level
 	// cache. Sums wait in C meanwhile, which changes no bit of them.
-	kBlock = 256
+	kBlock = 192
 	// alone is the number of multiply-adds below which a product is not worth handing out.
 	alone = 1 << 17
 	// tasksPerWorker keeps workers busy when one of them is slower.
@@ -237,15 +237,18 @@ func (m *call) width(w *Matrix) int {
 	return m.wide
 }
 
-// pack interleaves the rows of tile t: [k][height]. It goes along k in short runs, so that what it writes row by row stays in cache.
+// pack interleaves the rows of tile t: [k][height], in each block of k after the tiles before it, as the kernels come by.
 func (m *call) pack(_, t int) {
-	const run = 256
 	from, to := m.tile(t)
-	h, k := to-from, m.k
-	for p := 0; p < k; p += run {
-		n := min(run, k-p)
-		m.kern.pack(m.packed[from*k+p*h:][:n*h], m.a[(m.start+from)*m.lda+p:], m.lda, h, n)
+	for k0 := 0; k0 < m.k; k0 += m.kBlock {
+		m.kern.pack(m.rowsOf(from, to, k0), m.a[(m.start+from)*m.lda+k0:], m.lda, to-from, min(m.kBlock, m.k-k0))
 	}
+}
+
+// rowsOf returns the place of a tile's packed rows in the block of k that starts at k0.
+func (m *call) rowsOf(from, to, k0 int) []float32 {
+	n := min(m.kBlock, m.k-k0)
+	return m.packed[k0*m.rows+from*n : k0*m.rows+to*n]
 }
 
 // block computes one task: a block of tiles times a group of panels of one matrix. The widest kernel's panels stay in cache while the tiles
@@ -277,13 +280,9 @@ func (m *call) tileRow(worker, b int, x Product, p, wide int) {
 	w, k := x.W, m.k
 	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
 	if w.format != F32 && m.direct() {
-		packed := w.packed[p*w.stride:][:wide*w.stride]
-		for t := first; t < last; t++ {
-			from, to := m.tile(t)
-			c, ldc := m.target(worker, x, p, wide, from, to, false)
-			m.kern.runPacked(c, ldc, m.packed[from*k:to*k], packed, w.format, to-from, wide)
-			m.finish(x, c, p, wide, from, to)
-		}
+		c, ldc := m.target(worker, x, p, wide, 0, m.rows, false)
+		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], w.packed[p*w.stride:][:wide*w.stride], w.format, m.rows, wide)
+		m.finish(x, c, p, wide, 0, m.rows)
 		return
 	}
 	for k0 := 0; k0 < k; k0 += m.kBlock {
@@ -300,9 +299,8 @@ func (m *call) tileRow(worker, b int, x Product, p, wide int) {
 		}
 		for t := first; t < last; t++ {
 			from, to := m.tile(t)
-			h := to - from
 			c, ldc := m.target(worker, x, p, wide, from, to, k0 > 0)
-			m.kern.run(c, ldc, m.packed[from*k+k0*h:][:n*h], panels, stride, h, wide, k0 > 0)
+			m.kern.run(c, ldc, m.rowsOf(from, to, k0), panels, stride, to-from, wide, k0 > 0)
 			m.finish(x, c, p, wide, from, to)
 		}
 	}

@@ -812,27 +812,35 @@ store:
 // func tile4x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Y0
-	VMOVUPS 32(BX), Y1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y2
-	VMOVUPS 32(BX), Y3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y4
-	VMOVUPS 32(BX), Y5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Y0
+	VMOVUPS    32(BX), Y1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y2
+	VMOVUPS    32(BX), Y3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y4
+	VMOVUPS    32(BX), Y5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y6
+	VMOVUPS    32(BX), Y7
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VXORPS     Y0, Y0, Y0
@@ -858,6 +866,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	VBROADCASTSS (AX), Y10
@@ -873,6 +882,7 @@ turn:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1040(AX)
 	VMOVUPS      64(DX), Y8
 	VMOVUPS      96(DX), Y9
 	VBROADCASTSS 16(AX), Y10
@@ -888,6 +898,7 @@ turn:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1056(AX)
 	VMOVUPS      128(DX), Y8
 	VMOVUPS      160(DX), Y9
 	VBROADCASTSS 32(AX), Y10
@@ -903,6 +914,7 @@ turn:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      192(DX), Y8
 	VMOVUPS      224(DX), Y9
 	VBROADCASTSS 48(AX), Y10
@@ -928,6 +940,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	VBROADCASTSS (AX), Y10
@@ -966,30 +979,40 @@ store:
 // func tile5x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile5x16AVX2(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Y0
-	VMOVUPS 32(BX), Y1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y2
-	VMOVUPS 32(BX), Y3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y4
-	VMOVUPS 32(BX), Y5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y8
-	VMOVUPS 32(BX), Y9
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Y0
+	VMOVUPS    32(BX), Y1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y2
+	VMOVUPS    32(BX), Y3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y4
+	VMOVUPS    32(BX), Y5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y6
+	VMOVUPS    32(BX), Y7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y8
+	VMOVUPS    32(BX), Y9
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VXORPS     Y0, Y0, Y0
@@ -1019,6 +1042,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
 	VBROADCASTSS (AX), Y12
@@ -1037,6 +1061,7 @@ turn:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1044(AX)
 	VMOVUPS      64(DX), Y10
 	VMOVUPS      96(DX), Y11
 	VBROADCASTSS 20(AX), Y12
@@ -1055,6 +1080,7 @@ turn:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1064(AX)
 	VMOVUPS      128(DX), Y10
 	VMOVUPS      160(DX), Y11
 	VBROADCASTSS 40(AX), Y12
@@ -1073,6 +1099,7 @@ turn:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1084(AX)
 	VMOVUPS      192(DX), Y10
 	VMOVUPS      224(DX), Y11
 	VBROADCASTSS 60(AX), Y12
@@ -1101,6 +1128,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
 	VBROADCASTSS (AX), Y12
@@ -1145,33 +1173,45 @@ store:
 // func tile6x16AVX2(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Y0
-	VMOVUPS 32(BX), Y1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y2
-	VMOVUPS 32(BX), Y3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y4
-	VMOVUPS 32(BX), Y5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y8
-	VMOVUPS 32(BX), Y9
-	ADDQ    SI, BX
-	VMOVUPS (BX), Y10
-	VMOVUPS 32(BX), Y11
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Y0
+	VMOVUPS    32(BX), Y1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y2
+	VMOVUPS    32(BX), Y3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y4
+	VMOVUPS    32(BX), Y5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y6
+	VMOVUPS    32(BX), Y7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y8
+	VMOVUPS    32(BX), Y9
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Y10
+	VMOVUPS    32(BX), Y11
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VXORPS     Y0, Y0, Y0
@@ -1205,6 +1245,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	VBROADCASTSS (AX), Y14
@@ -1226,6 +1267,7 @@ turn:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1048(AX)
 	VMOVUPS      64(DX), Y12
 	VMOVUPS      96(DX), Y13
 	VBROADCASTSS 24(AX), Y14
@@ -1247,6 +1289,7 @@ turn:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      128(DX), Y12
 	VMOVUPS      160(DX), Y13
 	VBROADCASTSS 48(AX), Y14
@@ -1268,6 +1311,7 @@ turn:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1096(AX)
 	VMOVUPS      192(DX), Y12
 	VMOVUPS      224(DX), Y13
 	VBROADCASTSS 72(AX), Y14
@@ -1299,6 +1343,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	VBROADCASTSS (AX), Y14
@@ -2283,23 +2328,31 @@ store:
 // func tile4x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile4x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -2321,6 +2374,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2331,6 +2385,7 @@ turn:
 	VBROADCASTSS 12(AX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1040(AX)
 	VMOVUPS      64(DX), Z4
 	VBROADCASTSS 16(AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2341,6 +2396,7 @@ turn:
 	VBROADCASTSS 28(AX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1056(AX)
 	VMOVUPS      128(DX), Z4
 	VBROADCASTSS 32(AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2351,6 +2407,7 @@ turn:
 	VBROADCASTSS 44(AX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      192(DX), Z4
 	VBROADCASTSS 48(AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2371,6 +2428,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2400,29 +2458,41 @@ store:
 // func tile4x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -2453,6 +2523,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      (BX), Z9
 	VBROADCASTSS (AX), Z10
@@ -2469,6 +2540,7 @@ turn:
 	VFMADD231PS  Z9, Z10, Z7
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1040(AX)
 	VMOVUPS      64(DX), Z8
 	VMOVUPS      64(BX), Z9
 	VBROADCASTSS 16(AX), Z10
@@ -2485,6 +2557,7 @@ turn:
 	VFMADD231PS  Z9, Z10, Z7
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1056(AX)
 	VMOVUPS      128(DX), Z8
 	VMOVUPS      128(BX), Z9
 	VBROADCASTSS 32(AX), Z10
@@ -2501,6 +2574,7 @@ turn:
 	VFMADD231PS  Z9, Z10, Z7
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      192(DX), Z8
 	VMOVUPS      192(BX), Z9
 	VBROADCASTSS 48(AX), Z10
@@ -2528,6 +2602,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      (BX), Z9
 	VBROADCASTSS (AX), Z10
@@ -2567,25 +2642,35 @@ store:
 // func tile5x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile5x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -2610,6 +2695,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z5
 	VBROADCASTSS (AX), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2622,6 +2708,7 @@ turn:
 	VBROADCASTSS 16(AX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1044(AX)
 	VMOVUPS      64(DX), Z5
 	VBROADCASTSS 20(AX), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2634,6 +2721,7 @@ turn:
 	VBROADCASTSS 36(AX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1064(AX)
 	VMOVUPS      128(DX), Z5
 	VBROADCASTSS 40(AX), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2646,6 +2734,7 @@ turn:
 	VBROADCASTSS 56(AX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1084(AX)
 	VMOVUPS      192(DX), Z5
 	VBROADCASTSS 60(AX), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2668,6 +2757,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z5
 	VBROADCASTSS (AX), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2701,32 +2791,47 @@ store:
 // func tile5x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile5x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -2762,6 +2867,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z10
 	VMOVUPS      (BX), Z11
 	VBROADCASTSS (AX), Z12
@@ -2781,6 +2887,7 @@ turn:
 	VFMADD231PS  Z11, Z12, Z9
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1044(AX)
 	VMOVUPS      64(DX), Z10
 	VMOVUPS      64(BX), Z11
 	VBROADCASTSS 20(AX), Z12
@@ -2800,6 +2907,7 @@ turn:
 	VFMADD231PS  Z11, Z12, Z9
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1064(AX)
 	VMOVUPS      128(DX), Z10
 	VMOVUPS      128(BX), Z11
 	VBROADCASTSS 40(AX), Z12
@@ -2819,6 +2927,7 @@ turn:
 	VFMADD231PS  Z11, Z12, Z9
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1084(AX)
 	VMOVUPS      192(DX), Z10
 	VMOVUPS      192(BX), Z11
 	VBROADCASTSS 60(AX), Z12
@@ -2849,6 +2958,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z10
 	VMOVUPS      (BX), Z11
 	VBROADCASTSS (AX), Z12
@@ -2894,27 +3004,39 @@ store:
 // func tile6x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile6x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -2942,6 +3064,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z6
 	VBROADCASTSS (AX), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -2956,6 +3079,7 @@ turn:
 	VBROADCASTSS 20(AX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1048(AX)
 	VMOVUPS      64(DX), Z6
 	VBROADCASTSS 24(AX), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -2970,6 +3094,7 @@ turn:
 	VBROADCASTSS 44(AX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      128(DX), Z6
 	VBROADCASTSS 48(AX), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -2984,6 +3109,7 @@ turn:
 	VBROADCASTSS 68(AX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1096(AX)
 	VMOVUPS      192(DX), Z6
 	VBROADCASTSS 72(AX), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3008,6 +3134,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z6
 	VBROADCASTSS (AX), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3045,35 +3172,53 @@ store:
 // func tile6x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile6x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -3114,6 +3259,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z12
 	VMOVUPS      (BX), Z13
 	VBROADCASTSS (AX), Z14
@@ -3136,6 +3282,7 @@ turn:
 	VFMADD231PS  Z13, Z14, Z11
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1048(AX)
 	VMOVUPS      64(DX), Z12
 	VMOVUPS      64(BX), Z13
 	VBROADCASTSS 24(AX), Z14
@@ -3158,6 +3305,7 @@ turn:
 	VFMADD231PS  Z13, Z14, Z11
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      128(DX), Z12
 	VMOVUPS      128(BX), Z13
 	VBROADCASTSS 48(AX), Z14
@@ -3180,6 +3328,7 @@ turn:
 	VFMADD231PS  Z13, Z14, Z11
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1096(AX)
 	VMOVUPS      192(DX), Z12
 	VMOVUPS      192(BX), Z13
 	VBROADCASTSS 72(AX), Z14
@@ -3213,6 +3362,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z12
 	VMOVUPS      (BX), Z13
 	VBROADCASTSS (AX), Z14
@@ -3264,29 +3414,43 @@ store:
 // func tile7x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile7x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -3317,6 +3481,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z7
 	VBROADCASTSS (AX), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3333,6 +3498,7 @@ turn:
 	VBROADCASTSS 24(AX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1052(AX)
 	VMOVUPS      64(DX), Z7
 	VBROADCASTSS 28(AX), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3349,6 +3515,7 @@ turn:
 	VBROADCASTSS 52(AX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1080(AX)
 	VMOVUPS      128(DX), Z7
 	VBROADCASTSS 56(AX), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3365,6 +3532,7 @@ turn:
 	VBROADCASTSS 80(AX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1108(AX)
 	VMOVUPS      192(DX), Z7
 	VBROADCASTSS 84(AX), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3391,6 +3559,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z7
 	VBROADCASTSS (AX), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3432,38 +3601,59 @@ store:
 // func tile7x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile7x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -3509,6 +3699,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z14
 	VMOVUPS      (BX), Z15
 	VBROADCASTSS (AX), Z16
@@ -3534,6 +3725,7 @@ turn:
 	VFMADD231PS  Z15, Z16, Z13
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1052(AX)
 	VMOVUPS      64(DX), Z14
 	VMOVUPS      64(BX), Z15
 	VBROADCASTSS 28(AX), Z16
@@ -3559,6 +3751,7 @@ turn:
 	VFMADD231PS  Z15, Z16, Z13
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1080(AX)
 	VMOVUPS      128(DX), Z14
 	VMOVUPS      128(BX), Z15
 	VBROADCASTSS 56(AX), Z16
@@ -3584,6 +3777,7 @@ turn:
 	VFMADD231PS  Z15, Z16, Z13
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1108(AX)
 	VMOVUPS      192(DX), Z14
 	VMOVUPS      192(BX), Z15
 	VBROADCASTSS 84(AX), Z16
@@ -3620,6 +3814,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z14
 	VMOVUPS      (BX), Z15
 	VBROADCASTSS (AX), Z16
@@ -3677,31 +3872,47 @@ store:
 // func tile8x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -3735,6 +3946,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z8
 	VBROADCASTSS (AX), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3753,6 +3965,7 @@ turn:
 	VBROADCASTSS 28(AX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1056(AX)
 	VMOVUPS      64(DX), Z8
 	VBROADCASTSS 32(AX), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3771,6 +3984,7 @@ turn:
 	VBROADCASTSS 60(AX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1088(AX)
 	VMOVUPS      128(DX), Z8
 	VBROADCASTSS 64(AX), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3789,6 +4003,7 @@ turn:
 	VBROADCASTSS 92(AX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1120(AX)
 	VMOVUPS      192(DX), Z8
 	VBROADCASTSS 96(AX), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3817,6 +4032,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z8
 	VBROADCASTSS (AX), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3862,41 +4078,65 @@ store:
 // func tile8x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -3947,6 +4187,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z16
 	VMOVUPS      (BX), Z17
 	VBROADCASTSS (AX), Z18
@@ -3975,6 +4216,7 @@ turn:
 	VFMADD231PS  Z17, Z18, Z15
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1056(AX)
 	VMOVUPS      64(DX), Z16
 	VMOVUPS      64(BX), Z17
 	VBROADCASTSS 32(AX), Z18
@@ -4003,6 +4245,7 @@ turn:
 	VFMADD231PS  Z17, Z18, Z15
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1088(AX)
 	VMOVUPS      128(DX), Z16
 	VMOVUPS      128(BX), Z17
 	VBROADCASTSS 64(AX), Z18
@@ -4031,6 +4274,7 @@ turn:
 	VFMADD231PS  Z17, Z18, Z15
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1120(AX)
 	VMOVUPS      192(DX), Z16
 	VMOVUPS      192(BX), Z17
 	VBROADCASTSS 96(AX), Z18
@@ -4070,6 +4314,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z16
 	VMOVUPS      (BX), Z17
 	VBROADCASTSS (AX), Z18
@@ -4133,33 +4378,51 @@ store:
 // func tile9x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile9x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -4196,6 +4459,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z9
 	VBROADCASTSS (AX), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -4216,6 +4480,7 @@ turn:
 	VBROADCASTSS 32(AX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1060(AX)
 	VMOVUPS      64(DX), Z9
 	VBROADCASTSS 36(AX), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -4236,6 +4501,7 @@ turn:
 	VBROADCASTSS 68(AX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1096(AX)
 	VMOVUPS      128(DX), Z9
 	VBROADCASTSS 72(AX), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -4256,6 +4522,7 @@ turn:
 	VBROADCASTSS 104(AX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1132(AX)
 	VMOVUPS      192(DX), Z9
 	VBROADCASTSS 108(AX), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -4286,6 +4553,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z9
 	VBROADCASTSS (AX), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -4335,44 +4603,71 @@ store:
 // func tile9x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile9x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -4428,6 +4723,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z18
 	VMOVUPS      (BX), Z19
 	VBROADCASTSS (AX), Z20
@@ -4459,6 +4755,7 @@ turn:
 	VFMADD231PS  Z19, Z20, Z17
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1060(AX)
 	VMOVUPS      64(DX), Z18
 	VMOVUPS      64(BX), Z19
 	VBROADCASTSS 36(AX), Z20
@@ -4490,6 +4787,7 @@ turn:
 	VFMADD231PS  Z19, Z20, Z17
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1096(AX)
 	VMOVUPS      128(DX), Z18
 	VMOVUPS      128(BX), Z19
 	VBROADCASTSS 72(AX), Z20
@@ -4521,6 +4819,7 @@ turn:
 	VFMADD231PS  Z19, Z20, Z17
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1132(AX)
 	VMOVUPS      192(DX), Z18
 	VMOVUPS      192(BX), Z19
 	VBROADCASTSS 108(AX), Z20
@@ -4563,6 +4862,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z18
 	VMOVUPS      (BX), Z19
 	VBROADCASTSS (AX), Z20
@@ -4632,35 +4932,55 @@ store:
 // func tile10x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile10x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z9
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z9
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -4700,6 +5020,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z10
 	VBROADCASTSS (AX), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -4722,6 +5043,7 @@ turn:
 	VBROADCASTSS 36(AX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1064(AX)
 	VMOVUPS      64(DX), Z10
 	VBROADCASTSS 40(AX), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -4744,6 +5066,7 @@ turn:
 	VBROADCASTSS 76(AX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1104(AX)
 	VMOVUPS      128(DX), Z10
 	VBROADCASTSS 80(AX), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -4766,6 +5089,7 @@ turn:
 	VBROADCASTSS 116(AX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1144(AX)
 	VMOVUPS      192(DX), Z10
 	VBROADCASTSS 120(AX), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -4798,6 +5122,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z10
 	VBROADCASTSS (AX), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -4851,47 +5176,77 @@ store:
 // func tile10x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile10x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z18
+	VMOVUPS    64(SI), Z19
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -4952,6 +5307,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z20
 	VMOVUPS      (BX), Z21
 	VBROADCASTSS (AX), Z22
@@ -4986,6 +5342,7 @@ turn:
 	VFMADD231PS  Z21, Z22, Z19
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1064(AX)
 	VMOVUPS      64(DX), Z20
 	VMOVUPS      64(BX), Z21
 	VBROADCASTSS 40(AX), Z22
@@ -5020,6 +5377,7 @@ turn:
 	VFMADD231PS  Z21, Z22, Z19
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1104(AX)
 	VMOVUPS      128(DX), Z20
 	VMOVUPS      128(BX), Z21
 	VBROADCASTSS 80(AX), Z22
@@ -5054,6 +5412,7 @@ turn:
 	VFMADD231PS  Z21, Z22, Z19
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1144(AX)
 	VMOVUPS      192(DX), Z20
 	VMOVUPS      192(BX), Z21
 	VBROADCASTSS 120(AX), Z22
@@ -5099,6 +5458,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z20
 	VMOVUPS      (BX), Z21
 	VBROADCASTSS (AX), Z22
@@ -5174,37 +5534,59 @@ store:
 // func tile11x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile11x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z9
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z10
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z9
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z10
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -5247,6 +5629,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z11
 	VBROADCASTSS (AX), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -5271,6 +5654,7 @@ turn:
 	VBROADCASTSS 40(AX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1068(AX)
 	VMOVUPS      64(DX), Z11
 	VBROADCASTSS 44(AX), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -5295,6 +5679,7 @@ turn:
 	VBROADCASTSS 84(AX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1112(AX)
 	VMOVUPS      128(DX), Z11
 	VBROADCASTSS 88(AX), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -5319,6 +5704,7 @@ turn:
 	VBROADCASTSS 128(AX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1156(AX)
 	VMOVUPS      192(DX), Z11
 	VBROADCASTSS 132(AX), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -5353,6 +5739,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z11
 	VBROADCASTSS (AX), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -5410,50 +5797,83 @@ store:
 // func tile11x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile11x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z20
-	VMOVUPS 64(SI), Z21
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z18
+	VMOVUPS    64(SI), Z19
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z20
+	VMOVUPS    64(SI), Z21
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -5519,6 +5939,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z22
 	VMOVUPS      (BX), Z23
 	VBROADCASTSS (AX), Z24
@@ -5556,6 +5977,7 @@ turn:
 	VFMADD231PS  Z23, Z24, Z21
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1068(AX)
 	VMOVUPS      64(DX), Z22
 	VMOVUPS      64(BX), Z23
 	VBROADCASTSS 44(AX), Z24
@@ -5593,6 +6015,7 @@ turn:
 	VFMADD231PS  Z23, Z24, Z21
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1112(AX)
 	VMOVUPS      128(DX), Z22
 	VMOVUPS      128(BX), Z23
 	VBROADCASTSS 88(AX), Z24
@@ -5630,6 +6053,7 @@ turn:
 	VFMADD231PS  Z23, Z24, Z21
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1156(AX)
 	VMOVUPS      192(DX), Z22
 	VMOVUPS      192(BX), Z23
 	VBROADCASTSS 132(AX), Z24
@@ -5678,6 +6102,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z22
 	VMOVUPS      (BX), Z23
 	VBROADCASTSS (AX), Z24
@@ -5759,39 +6184,63 @@ store:
 // func tile12x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile12x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z9
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z10
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z11
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z9
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z10
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z11
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -5837,6 +6286,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z12
 	VBROADCASTSS (AX), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -5863,6 +6313,7 @@ turn:
 	VBROADCASTSS 44(AX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      64(DX), Z12
 	VBROADCASTSS 48(AX), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -5889,6 +6340,7 @@ turn:
 	VBROADCASTSS 92(AX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1120(AX)
 	VMOVUPS      128(DX), Z12
 	VBROADCASTSS 96(AX), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -5915,6 +6367,7 @@ turn:
 	VBROADCASTSS 140(AX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1168(AX)
 	VMOVUPS      192(DX), Z12
 	VBROADCASTSS 144(AX), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -5951,6 +6404,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z12
 	VBROADCASTSS (AX), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -6012,53 +6466,89 @@ store:
 // func tile12x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile12x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z20
-	VMOVUPS 64(SI), Z21
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z22
-	VMOVUPS 64(SI), Z23
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z18
+	VMOVUPS    64(SI), Z19
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z20
+	VMOVUPS    64(SI), Z21
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z22
+	VMOVUPS    64(SI), Z23
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -6129,6 +6619,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z24
 	VMOVUPS      (BX), Z25
 	VBROADCASTSS (AX), Z26
@@ -6169,6 +6660,7 @@ turn:
 	VFMADD231PS  Z25, Z26, Z23
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1072(AX)
 	VMOVUPS      64(DX), Z24
 	VMOVUPS      64(BX), Z25
 	VBROADCASTSS 48(AX), Z26
@@ -6209,6 +6701,7 @@ turn:
 	VFMADD231PS  Z25, Z26, Z23
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1120(AX)
 	VMOVUPS      128(DX), Z24
 	VMOVUPS      128(BX), Z25
 	VBROADCASTSS 96(AX), Z26
@@ -6249,6 +6742,7 @@ turn:
 	VFMADD231PS  Z25, Z26, Z23
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1168(AX)
 	VMOVUPS      192(DX), Z24
 	VMOVUPS      192(BX), Z25
 	VBROADCASTSS 144(AX), Z26
@@ -6300,6 +6794,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z24
 	VMOVUPS      (BX), Z25
 	VBROADCASTSS (AX), Z26
@@ -6387,41 +6882,67 @@ store:
 // func tile13x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile13x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z9
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z10
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z11
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z12
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z9
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z10
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z11
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z12
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -6470,6 +6991,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z13
 	VBROADCASTSS (AX), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -6498,6 +7020,7 @@ turn:
 	VBROADCASTSS 48(AX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1076(AX)
 	VMOVUPS      64(DX), Z13
 	VBROADCASTSS 52(AX), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -6526,6 +7049,7 @@ turn:
 	VBROADCASTSS 100(AX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1128(AX)
 	VMOVUPS      128(DX), Z13
 	VBROADCASTSS 104(AX), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -6554,6 +7078,7 @@ turn:
 	VBROADCASTSS 152(AX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1180(AX)
 	VMOVUPS      192(DX), Z13
 	VBROADCASTSS 156(AX), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -6592,6 +7117,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z13
 	VBROADCASTSS (AX), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -6657,56 +7183,95 @@ store:
 // func tile13x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile13x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z20
-	VMOVUPS 64(SI), Z21
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z22
-	VMOVUPS 64(SI), Z23
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z24
-	VMOVUPS 64(SI), Z25
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z18
+	VMOVUPS    64(SI), Z19
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z20
+	VMOVUPS    64(SI), Z21
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z22
+	VMOVUPS    64(SI), Z23
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z24
+	VMOVUPS    64(SI), Z25
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -6782,6 +7347,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z26
 	VMOVUPS      (BX), Z27
 	VBROADCASTSS (AX), Z28
@@ -6825,6 +7391,7 @@ turn:
 	VFMADD231PS  Z27, Z28, Z25
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1076(AX)
 	VMOVUPS      64(DX), Z26
 	VMOVUPS      64(BX), Z27
 	VBROADCASTSS 52(AX), Z28
@@ -6868,6 +7435,7 @@ turn:
 	VFMADD231PS  Z27, Z28, Z25
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1128(AX)
 	VMOVUPS      128(DX), Z26
 	VMOVUPS      128(BX), Z27
 	VBROADCASTSS 104(AX), Z28
@@ -6911,6 +7479,7 @@ turn:
 	VFMADD231PS  Z27, Z28, Z25
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1180(AX)
 	VMOVUPS      192(DX), Z26
 	VMOVUPS      192(BX), Z27
 	VBROADCASTSS 156(AX), Z28
@@ -6965,6 +7534,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z26
 	VMOVUPS      (BX), Z27
 	VBROADCASTSS (AX), Z28
@@ -7058,43 +7628,71 @@ store:
 // func tile14x16AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile14x16AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    c+0(FP), BX
-	MOVQ    ldc+8(FP), SI
-	SHLQ    $0x02, SI
-	MOVB    more+48(FP), DI
-	TESTB   DI, DI
-	JZ      fresh
-	VMOVUPS (BX), Z0
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z1
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z2
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z3
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z4
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z5
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z6
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z7
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z8
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z9
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z10
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z11
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z12
-	ADDQ    SI, BX
-	VMOVUPS (BX), Z13
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       c+0(FP), BX
+	MOVQ       ldc+8(FP), SI
+	SHLQ       $0x02, SI
+	MOVB       more+48(FP), DI
+	TESTB      DI, DI
+	JZ         fresh
+	VMOVUPS    (BX), Z0
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z1
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z2
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z3
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z4
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z5
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z6
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z7
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z8
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z9
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z10
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z11
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z12
+	ADDQ       SI, BX
+	VMOVUPS    (BX), Z13
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	ADDQ       SI, BX
+	PREFETCHT0 (BX)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -7146,6 +7744,7 @@ begin:
 
 turn:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z14
 	VBROADCASTSS (AX), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -7176,6 +7775,7 @@ turn:
 	VBROADCASTSS 52(AX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	PREFETCHT0   1088(DX)
+	PREFETCHT0   1080(AX)
 	VMOVUPS      64(DX), Z14
 	VBROADCASTSS 56(AX), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -7206,6 +7806,7 @@ turn:
 	VBROADCASTSS 108(AX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	PREFETCHT0   1152(DX)
+	PREFETCHT0   1136(AX)
 	VMOVUPS      128(DX), Z14
 	VBROADCASTSS 112(AX), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -7236,6 +7837,7 @@ turn:
 	VBROADCASTSS 164(AX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	PREFETCHT0   1216(DX)
+	PREFETCHT0   1192(AX)
 	VMOVUPS      192(DX), Z14
 	VBROADCASTSS 168(AX), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -7276,6 +7878,7 @@ rest:
 
 one:
 	PREFETCHT0   1024(DX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z14
 	VBROADCASTSS (AX), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -7345,59 +7948,101 @@ store:
 // func tile14x32AVX512(c *float32, ldc int, a *float32, b *float32, stride int, k int, more bool)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile14x32AVX512(SB), NOSPLIT, $0-49
-	MOVQ    a+16(FP), AX
-	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	LEAQ    (DX)(BX*1), BX
-	MOVQ    c+0(FP), SI
-	MOVQ    ldc+8(FP), DI
-	SHLQ    $0x02, DI
-	MOVB    more+48(FP), R8
-	TESTB   R8, R8
-	JZ      fresh
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z16
-	VMOVUPS 64(SI), Z17
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z20
-	VMOVUPS 64(SI), Z21
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z22
-	VMOVUPS 64(SI), Z23
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z24
-	VMOVUPS 64(SI), Z25
-	ADDQ    DI, SI
-	VMOVUPS (SI), Z26
-	VMOVUPS 64(SI), Z27
-	JMP     begin
+	MOVQ       a+16(FP), AX
+	MOVQ       k+40(FP), CX
+	MOVQ       b+24(FP), DX
+	MOVQ       stride+32(FP), BX
+	LEAQ       (DX)(BX*1), BX
+	MOVQ       c+0(FP), SI
+	MOVQ       ldc+8(FP), DI
+	SHLQ       $0x02, DI
+	MOVB       more+48(FP), R8
+	TESTB      R8, R8
+	JZ         fresh
+	VMOVUPS    (SI), Z0
+	VMOVUPS    64(SI), Z1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z2
+	VMOVUPS    64(SI), Z3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z4
+	VMOVUPS    64(SI), Z5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z6
+	VMOVUPS    64(SI), Z7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z8
+	VMOVUPS    64(SI), Z9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z10
+	VMOVUPS    64(SI), Z11
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z12
+	VMOVUPS    64(SI), Z13
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z14
+	VMOVUPS    64(SI), Z15
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z16
+	VMOVUPS    64(SI), Z17
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z18
+	VMOVUPS    64(SI), Z19
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z20
+	VMOVUPS    64(SI), Z21
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z22
+	VMOVUPS    64(SI), Z23
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z24
+	VMOVUPS    64(SI), Z25
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Z26
+	VMOVUPS    64(SI), Z27
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	ADDQ       DI, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	JMP        begin
 
 fresh:
 	VPXORD     Z0, Z0, Z0
@@ -7478,6 +8123,7 @@ begin:
 turn:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z28
 	VMOVUPS      (BX), Z29
 	VBROADCASTSS (AX), Z30
@@ -7524,6 +8170,7 @@ turn:
 	VFMADD231PS  Z29, Z30, Z27
 	PREFETCHT0   1088(DX)
 	PREFETCHT0   1088(BX)
+	PREFETCHT0   1080(AX)
 	VMOVUPS      64(DX), Z28
 	VMOVUPS      64(BX), Z29
 	VBROADCASTSS 56(AX), Z30
@@ -7570,6 +8217,7 @@ turn:
 	VFMADD231PS  Z29, Z30, Z27
 	PREFETCHT0   1152(DX)
 	PREFETCHT0   1152(BX)
+	PREFETCHT0   1136(AX)
 	VMOVUPS      128(DX), Z28
 	VMOVUPS      128(BX), Z29
 	VBROADCASTSS 112(AX), Z30
@@ -7616,6 +8264,7 @@ turn:
 	VFMADD231PS  Z29, Z30, Z27
 	PREFETCHT0   1216(DX)
 	PREFETCHT0   1216(BX)
+	PREFETCHT0   1192(AX)
 	VMOVUPS      192(DX), Z28
 	VMOVUPS      192(BX), Z29
 	VBROADCASTSS 168(AX), Z30
@@ -7673,6 +8322,7 @@ rest:
 one:
 	PREFETCHT0   1024(DX)
 	PREFETCHT0   1024(BX)
+	PREFETCHT0   1024(AX)
 	VMOVUPS      (DX), Z28
 	VMOVUPS      (BX), Z29
 	VBROADCASTSS (AX), Z30

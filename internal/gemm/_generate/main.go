@@ -180,6 +180,7 @@ func tile(t isa, h, w int) {
 			for _, b := range bs {
 				PREFETCHT0(Mem{Base: b, Disp: 4*u*panel + ahead})
 			}
+			PREFETCHT0(Mem{Base: a, Disp: 4*u*h + ahead})
 		}
 		row := make([]Op, w*perPanel)
 		for j := range row {
@@ -218,6 +219,14 @@ func tile(t isa, h, w int) {
 		}
 		if i+1 < h {
 			ADDQ(ldc, c)
+		}
+	}
+	if h > 3 { // the next tile most likely goes on as well, in the next rows
+		for range h {
+			ADDQ(ldc, c)
+			for j := range w {
+				PREFETCHT0(Mem{Base: c, Disp: 4 * j * panel})
+			}
 		}
 	}
 	JMP(LabelRef("begin"))
