@@ -7,13 +7,14 @@ import (
 	"math"
 )
 
-// expandPortable makes n panels [k][16]float32 of packed ones that are stride bytes apart.
+// expandPortable makes n panels [k][16]float32 of packed ones whose blocks are stride bytes apart.
 func expandPortable(dst []float32, src []byte, f Format, stride, n, k int) {
 	l := &formats[f]
+	size := l.block * Panel
 	for i := range n {
-		panel := src[i*stride:][:l.panelBytes(k)]
-		for ; len(panel) > 0; dst, panel = dst[l.block*Panel:], panel[l.packed:] {
-			l.expand(dst[:l.block*Panel], panel[:l.packed])
+		for b := range k / l.block {
+			l.expand(dst[:size], src[b*stride+i*l.packed:][:l.packed])
+			dst = dst[size:]
 		}
 	}
 }

@@ -68,8 +68,6 @@ var formats = [...]layout{
 	Q6_K: {name: "Q6_K", block: 256, bytes: 210, packed: 274 * Panel, set: setQ6_K, expand: expandQ6_K},
 }
 
-func (l *layout) panelBytes(k int) int { return k / l.block * l.packed }
-
 // SetBlocks packs src, a row of K weights as a GGUF file has them, as output row i. Calls for different i may run at the same time.
 func (m *Matrix) SetBlocks(i int, src []byte) {
 	m.checkRow("SetBlocks", i)
@@ -84,9 +82,12 @@ func (m *Matrix) SetBlocks(i int, src []byte) {
 		}
 		return
 	}
-	panel := m.packed[i/Panel*m.stride:][:m.stride]
-	for ; len(src) > 0; src, panel = src[l.bytes:], panel[l.packed:] {
-		l.set(panel[:l.packed], src[:l.bytes], i%Panel)
+	if len(src) == 0 {
+		return
+	}
+	packed, stride := m.blocks(i/Panel, 0)
+	for at := 0; len(src) > 0; src, at = src[l.bytes:], at+stride {
+		l.set(packed[at:at+l.packed], src[:l.bytes], i%Panel)
 	}
 }
 

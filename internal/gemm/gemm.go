@@ -281,7 +281,8 @@ func (m *call) tileRow(worker, b int, x Product, p, wide int) {
 	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
 	if w.format != F32 && m.direct() {
 		c, ldc := m.target(worker, x, p, wide, 0, m.rows, false)
-		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], w.packed[p*w.stride:][:wide*w.stride], w.format, m.rows, wide)
+		packed, stride := w.blocks(p, 0)
+		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], packed, w.format, stride, m.rows, wide)
 		m.finish(x, c, p, wide, 0, m.rows)
 		return
 	}
@@ -292,10 +293,10 @@ func (m *call) tileRow(worker, b int, x Product, p, wide int) {
 		if w.format == F32 {
 			panels = w.panels[p*stride+k0*Panel:]
 		} else {
-			l := &formats[w.format]
+			packed, apart := w.blocks(p, k0)
 			stride = n * Panel
 			panels = m.panels[worker*m.wide*Panel*m.kBlock:][:wide*stride]
-			m.kern.expand(panels, w.packed[p*w.stride+l.panelBytes(k0):], w.format, w.stride, wide, n)
+			m.kern.expand(panels, packed, w.format, apart, wide, n)
 		}
 		for t := first; t < last; t++ {
 			from, to := m.tile(t)

@@ -11,13 +11,13 @@ type kernels struct {
 	run func(c []float32, ldc int, a, b []float32, stride, h, wide int, more bool)
 	// pack interleaves h rows of k values: dst[p·h+i] = src[i·lda+p].
 	pack func(dst, src []float32, lda, h, k int)
-	// expand makes n float32 panels of k steps, one after the other, of packed ones of format f that are stride bytes apart.
+	// expand makes n float32 panels of k steps, one after the other, of packed ones of format f whose blocks are stride bytes apart.
 	expand func(dst []float32, src []byte, f Format, stride, n, k int)
 	// direct[h] is how many packed panels the widest kernel takes that multiplies h rows without expanding them, a power of two; products of
 	// len(direct) rows and more are done on expanded panels.
 	direct []int
-	// runPacked is run on packed panels of format f that follow each other, over the whole of k.
-	runPacked func(c []float32, ldc int, a []float32, b []byte, f Format, h, wide int)
+	// runPacked is run on packed panels of format f whose blocks are stride bytes apart, over the whole of k.
+	runPacked func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int)
 }
 
 var portable = kernels{rows: portableRows, panels: []int{1, 1, 1, 1, 1}, run: tilePortable, pack: packPortable, expand: expandPortable}

@@ -14,9 +14,10 @@ import "github.com/graphkv/graphkv/internal/cpu"
 // tileFunc is an assembly micro-kernel.
 type tileFunc func(c *float32, ldc int, a, b *float32, stride, k int, more bool)
 
-// expandFunc is an assembly kernel that expands a packed panel, directFunc one that multiplies by packed panels stride bytes apart.
+// expandFunc is an assembly kernel that expands a packed panel whose blocks are stride bytes apart, directFunc one that multiplies by such
+// panels.
 type (
-	expandFunc func(dst *float32, b *byte, k int)
+	expandFunc func(dst *float32, b *byte, stride, k int)
 	directFunc func(c *float32, ldc int, a *float32, b *byte, stride, k int)
 )
 
@@ -77,9 +78,10 @@ func assembly(tiles [][3]tileFunc, expand []expandFunc, direct [][][3]directFunc
 		tiles[h][wide/2](&c[0], ldc, &a[0], &b[0], 4*stride, k, more)
 	}
 	ks.expand = func(dst []float32, src []byte, f Format, stride, n, k int) {
-		_, _ = dst[n*k*Panel-1], src[(n-1)*stride+formats[f].panelBytes(k)-1]
+		l := &formats[f]
+		_, _ = dst[n*k*Panel-1], src[(k/l.block-1)*stride+n*l.packed-1]
 		for i := range n {
-			expand[f](&dst[i*k*Panel], &src[i*stride], k)
+			expand[f](&dst[i*k*Panel], &src[i*l.packed], stride, k)
 		}
 	}
 	for _, byWidth := range direct[Q8_0] {
@@ -91,10 +93,10 @@ func assembly(tiles [][3]tileFunc, expand []expandFunc, direct [][][3]directFunc
 		}
 		ks.direct = append(ks.direct, most)
 	}
-	ks.runPacked = func(c []float32, ldc int, a []float32, b []byte, f Format, h, wide int) {
+	ks.runPacked = func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int) {
 		k := len(a) / h
-		stride := formats[f].panelBytes(k)
-		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[wide*stride-1]
+		l := &formats[f]
+		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[(k/l.block-1)*stride+wide*l.packed-1]
 		direct[f][h][wide/2](&c[0], ldc, &a[0], &b[0], stride, k)
 	}
 	return ks

@@ -23,12 +23,11 @@ func fail(name, format string, args ...any) {
 }
 
 // Matrix is a weight matrix W with n output rows of k inputs each, packed once for Mul: ceil(n/16) panels of 16 rows, of which place j of
-// panel p holds row 16p+j. Float32 panels are [k][16]; how the other formats lie is told at Format. The layout does not depend on the
-// machine. Rows beyond n in the last panel stay zero.
+// panel p holds row 16p+j. Float32 panels are [k][16]. In other formats, for which see Format, four panels make one stream: the first block
+// of each, then the second of each, and so on (as many as there are in the last stream). The layout does not depend on the machine. Rows beyond n in the last panel stay zero.
 type Matrix struct {
 	n, k   int
 	format Format
-	stride int       // bytes of a packed panel
 	panels []float32 // F32; starts on a cache line
 	packed []byte    // all other formats; starts on a cache line
 }
@@ -48,12 +47,12 @@ func NewMatrixOf(f Format, n, k int) *Matrix {
 	if k%f.Block() != 0 {
 		fail("NewMatrixOf", "%d columns are not blocks of %d, as %v has them", k, f.Block(), f)
 	}
-	m := &Matrix{n: n, k: k, format: f, stride: formats[f].panelBytes(k)}
-	x := aligned((m.numPanels()*m.stride + 3) / 4)
+	m := &Matrix{n: n, k: k, format: f}
+	x := aligned(int(m.Bytes() / 4)) // panels are multiples of 16 bytes
 	if f == F32 {
 		m.panels = x
 	} else {
-		m.packed = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), m.numPanels()*m.stride)
+		m.packed = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 	}
 	return m
 }
@@ -92,9 +91,24 @@ func (m *Matrix) K() int { return m.k }
 func (m *Matrix) Format() Format { return m.format }
 
 // Bytes returns the size of the packed weights.
-func (m *Matrix) Bytes() int64 { return int64(m.numPanels()) * int64(m.stride) }
+func (m *Matrix) Bytes() int64 {
+	l := &formats[m.format]
+	return int64(m.numPanels()) * int64(m.k/l.block*l.packed)
+}
 
 func (m *Matrix) numPanels() int { return (m.n + Panel - 1) / Panel }
+
+// together is how many panels lie in one stream; the generator knows the same number.
+const together = 4
+
+// blocks returns the packed weights from panel p and step k0 on, and how far apart the blocks of a panel are. Panels of the same stream
+// follow each other block by block.
+func (m *Matrix) blocks(p, k0 int) (b []byte, stride int) {
+	l := &formats[m.format]
+	first := p / together * together
+	stride = min(together, m.numPanels()-first) * l.packed
+	return m.packed[first*(m.k/l.block)*l.packed+k0/l.block*stride+(p-first)*l.packed:], stride
+}
 
 // aligned returns n zeros that start on a 64-byte boundary, so that one packed step of 16 is one cache line. The collector does not move
 // heap objects.

@@ -4,702 +4,702 @@
 
 package gemm
 
-// expandF16AVX2 expands a panel of F16 to [k][16]float32.
+// expandF16AVX2 expands a panel of F16, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandF16AVX2(dst *float32, b *byte, k int)
+func expandF16AVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16F16AVX2 computes a tile of 1 rows and 1 panels of F16, stride bytes apart.
+// direct1x16F16AVX2 computes a tile of 1 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32F16AVX2 computes a tile of 1 rows and 2 panels of F16, stride bytes apart.
+// direct1x32F16AVX2 computes a tile of 1 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16F16AVX2 computes a tile of 2 rows and 1 panels of F16, stride bytes apart.
+// direct2x16F16AVX2 computes a tile of 2 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32F16AVX2 computes a tile of 2 rows and 2 panels of F16, stride bytes apart.
+// direct2x32F16AVX2 computes a tile of 2 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16F16AVX2 computes a tile of 3 rows and 1 panels of F16, stride bytes apart.
+// direct3x16F16AVX2 computes a tile of 3 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16F16AVX2 computes a tile of 4 rows and 1 panels of F16, stride bytes apart.
+// direct4x16F16AVX2 computes a tile of 4 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandBF16AVX2 expands a panel of BF16 to [k][16]float32.
+// expandBF16AVX2 expands a panel of BF16, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandBF16AVX2(dst *float32, b *byte, k int)
+func expandBF16AVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16BF16AVX2 computes a tile of 1 rows and 1 panels of BF16, stride bytes apart.
+// direct1x16BF16AVX2 computes a tile of 1 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32BF16AVX2 computes a tile of 1 rows and 2 panels of BF16, stride bytes apart.
+// direct1x32BF16AVX2 computes a tile of 1 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16BF16AVX2 computes a tile of 2 rows and 1 panels of BF16, stride bytes apart.
+// direct2x16BF16AVX2 computes a tile of 2 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32BF16AVX2 computes a tile of 2 rows and 2 panels of BF16, stride bytes apart.
+// direct2x32BF16AVX2 computes a tile of 2 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16BF16AVX2 computes a tile of 3 rows and 1 panels of BF16, stride bytes apart.
+// direct3x16BF16AVX2 computes a tile of 3 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16BF16AVX2 computes a tile of 4 rows and 1 panels of BF16, stride bytes apart.
+// direct4x16BF16AVX2 computes a tile of 4 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ8_0AVX2 expands a panel of Q8_0 to [k][16]float32.
+// expandQ8_0AVX2 expands a panel of Q8_0, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ8_0AVX2(dst *float32, b *byte, k int)
+func expandQ8_0AVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q8_0AVX2 computes a tile of 1 rows and 1 panels of Q8_0, stride bytes apart.
+// direct1x16Q8_0AVX2 computes a tile of 1 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q8_0AVX2 computes a tile of 1 rows and 2 panels of Q8_0, stride bytes apart.
+// direct1x32Q8_0AVX2 computes a tile of 1 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q8_0AVX2 computes a tile of 2 rows and 1 panels of Q8_0, stride bytes apart.
+// direct2x16Q8_0AVX2 computes a tile of 2 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q8_0AVX2 computes a tile of 2 rows and 2 panels of Q8_0, stride bytes apart.
+// direct2x32Q8_0AVX2 computes a tile of 2 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q8_0AVX2 computes a tile of 3 rows and 1 panels of Q8_0, stride bytes apart.
+// direct3x16Q8_0AVX2 computes a tile of 3 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q8_0AVX2 computes a tile of 4 rows and 1 panels of Q8_0, stride bytes apart.
+// direct4x16Q8_0AVX2 computes a tile of 4 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_0AVX2 expands a panel of Q4_0 to [k][16]float32.
+// expandQ4_0AVX2 expands a panel of Q4_0, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_0AVX2(dst *float32, b *byte, k int)
+func expandQ4_0AVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_0AVX2 computes a tile of 1 rows and 1 panels of Q4_0, stride bytes apart.
+// direct1x16Q4_0AVX2 computes a tile of 1 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_0AVX2 computes a tile of 1 rows and 2 panels of Q4_0, stride bytes apart.
+// direct1x32Q4_0AVX2 computes a tile of 1 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_0AVX2 computes a tile of 2 rows and 1 panels of Q4_0, stride bytes apart.
+// direct2x16Q4_0AVX2 computes a tile of 2 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_0AVX2 computes a tile of 2 rows and 2 panels of Q4_0, stride bytes apart.
+// direct2x32Q4_0AVX2 computes a tile of 2 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_0AVX2 computes a tile of 3 rows and 1 panels of Q4_0, stride bytes apart.
+// direct3x16Q4_0AVX2 computes a tile of 3 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_0AVX2 computes a tile of 4 rows and 1 panels of Q4_0, stride bytes apart.
+// direct4x16Q4_0AVX2 computes a tile of 4 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_1AVX2 expands a panel of Q4_1 to [k][16]float32.
+// expandQ4_1AVX2 expands a panel of Q4_1, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_1AVX2(dst *float32, b *byte, k int)
+func expandQ4_1AVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_1AVX2 computes a tile of 1 rows and 1 panels of Q4_1, stride bytes apart.
+// direct1x16Q4_1AVX2 computes a tile of 1 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_1AVX2 computes a tile of 1 rows and 2 panels of Q4_1, stride bytes apart.
+// direct1x32Q4_1AVX2 computes a tile of 1 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_1AVX2 computes a tile of 2 rows and 1 panels of Q4_1, stride bytes apart.
+// direct2x16Q4_1AVX2 computes a tile of 2 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_1AVX2 computes a tile of 2 rows and 2 panels of Q4_1, stride bytes apart.
+// direct2x32Q4_1AVX2 computes a tile of 2 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_1AVX2 computes a tile of 3 rows and 1 panels of Q4_1, stride bytes apart.
+// direct3x16Q4_1AVX2 computes a tile of 3 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_1AVX2 computes a tile of 4 rows and 1 panels of Q4_1, stride bytes apart.
+// direct4x16Q4_1AVX2 computes a tile of 4 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_KAVX2 expands a panel of Q4_K to [k][16]float32.
+// expandQ4_KAVX2 expands a panel of Q4_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_KAVX2(dst *float32, b *byte, k int)
+func expandQ4_KAVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_KAVX2 computes a tile of 1 rows and 1 panels of Q4_K, stride bytes apart.
+// direct1x16Q4_KAVX2 computes a tile of 1 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_KAVX2 computes a tile of 1 rows and 2 panels of Q4_K, stride bytes apart.
+// direct1x32Q4_KAVX2 computes a tile of 1 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_KAVX2 computes a tile of 2 rows and 1 panels of Q4_K, stride bytes apart.
+// direct2x16Q4_KAVX2 computes a tile of 2 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_KAVX2 computes a tile of 2 rows and 2 panels of Q4_K, stride bytes apart.
+// direct2x32Q4_KAVX2 computes a tile of 2 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_KAVX2 computes a tile of 3 rows and 1 panels of Q4_K, stride bytes apart.
+// direct3x16Q4_KAVX2 computes a tile of 3 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_KAVX2 computes a tile of 4 rows and 1 panels of Q4_K, stride bytes apart.
+// direct4x16Q4_KAVX2 computes a tile of 4 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ6_KAVX2 expands a panel of Q6_K to [k][16]float32.
+// expandQ6_KAVX2 expands a panel of Q6_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ6_KAVX2(dst *float32, b *byte, k int)
+func expandQ6_KAVX2(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q6_KAVX2 computes a tile of 1 rows and 1 panels of Q6_K, stride bytes apart.
+// direct1x16Q6_KAVX2 computes a tile of 1 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q6_KAVX2 computes a tile of 1 rows and 2 panels of Q6_K, stride bytes apart.
+// direct1x32Q6_KAVX2 computes a tile of 1 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q6_KAVX2 computes a tile of 2 rows and 1 panels of Q6_K, stride bytes apart.
+// direct2x16Q6_KAVX2 computes a tile of 2 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q6_KAVX2 computes a tile of 2 rows and 2 panels of Q6_K, stride bytes apart.
+// direct2x32Q6_KAVX2 computes a tile of 2 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q6_KAVX2 computes a tile of 3 rows and 1 panels of Q6_K, stride bytes apart.
+// direct3x16Q6_KAVX2 computes a tile of 3 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q6_KAVX2 computes a tile of 4 rows and 1 panels of Q6_K, stride bytes apart.
+// direct4x16Q6_KAVX2 computes a tile of 4 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandF16AVX512 expands a panel of F16 to [k][16]float32.
+// expandF16AVX512 expands a panel of F16, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandF16AVX512(dst *float32, b *byte, k int)
+func expandF16AVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16F16AVX512 computes a tile of 1 rows and 1 panels of F16, stride bytes apart.
+// direct1x16F16AVX512 computes a tile of 1 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32F16AVX512 computes a tile of 1 rows and 2 panels of F16, stride bytes apart.
+// direct1x32F16AVX512 computes a tile of 1 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64F16AVX512 computes a tile of 1 rows and 4 panels of F16, stride bytes apart.
+// direct1x64F16AVX512 computes a tile of 1 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16F16AVX512 computes a tile of 2 rows and 1 panels of F16, stride bytes apart.
+// direct2x16F16AVX512 computes a tile of 2 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32F16AVX512 computes a tile of 2 rows and 2 panels of F16, stride bytes apart.
+// direct2x32F16AVX512 computes a tile of 2 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64F16AVX512 computes a tile of 2 rows and 4 panels of F16, stride bytes apart.
+// direct2x64F16AVX512 computes a tile of 2 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16F16AVX512 computes a tile of 3 rows and 1 panels of F16, stride bytes apart.
+// direct3x16F16AVX512 computes a tile of 3 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32F16AVX512 computes a tile of 3 rows and 2 panels of F16, stride bytes apart.
+// direct3x32F16AVX512 computes a tile of 3 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64F16AVX512 computes a tile of 3 rows and 4 panels of F16, stride bytes apart.
+// direct3x64F16AVX512 computes a tile of 3 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16F16AVX512 computes a tile of 4 rows and 1 panels of F16, stride bytes apart.
+// direct4x16F16AVX512 computes a tile of 4 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32F16AVX512 computes a tile of 4 rows and 2 panels of F16, stride bytes apart.
+// direct4x32F16AVX512 computes a tile of 4 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64F16AVX512 computes a tile of 4 rows and 4 panels of F16, stride bytes apart.
+// direct4x64F16AVX512 computes a tile of 4 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandBF16AVX512 expands a panel of BF16 to [k][16]float32.
+// expandBF16AVX512 expands a panel of BF16, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandBF16AVX512(dst *float32, b *byte, k int)
+func expandBF16AVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16BF16AVX512 computes a tile of 1 rows and 1 panels of BF16, stride bytes apart.
+// direct1x16BF16AVX512 computes a tile of 1 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32BF16AVX512 computes a tile of 1 rows and 2 panels of BF16, stride bytes apart.
+// direct1x32BF16AVX512 computes a tile of 1 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64BF16AVX512 computes a tile of 1 rows and 4 panels of BF16, stride bytes apart.
+// direct1x64BF16AVX512 computes a tile of 1 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16BF16AVX512 computes a tile of 2 rows and 1 panels of BF16, stride bytes apart.
+// direct2x16BF16AVX512 computes a tile of 2 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32BF16AVX512 computes a tile of 2 rows and 2 panels of BF16, stride bytes apart.
+// direct2x32BF16AVX512 computes a tile of 2 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64BF16AVX512 computes a tile of 2 rows and 4 panels of BF16, stride bytes apart.
+// direct2x64BF16AVX512 computes a tile of 2 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16BF16AVX512 computes a tile of 3 rows and 1 panels of BF16, stride bytes apart.
+// direct3x16BF16AVX512 computes a tile of 3 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32BF16AVX512 computes a tile of 3 rows and 2 panels of BF16, stride bytes apart.
+// direct3x32BF16AVX512 computes a tile of 3 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64BF16AVX512 computes a tile of 3 rows and 4 panels of BF16, stride bytes apart.
+// direct3x64BF16AVX512 computes a tile of 3 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16BF16AVX512 computes a tile of 4 rows and 1 panels of BF16, stride bytes apart.
+// direct4x16BF16AVX512 computes a tile of 4 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32BF16AVX512 computes a tile of 4 rows and 2 panels of BF16, stride bytes apart.
+// direct4x32BF16AVX512 computes a tile of 4 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64BF16AVX512 computes a tile of 4 rows and 4 panels of BF16, stride bytes apart.
+// direct4x64BF16AVX512 computes a tile of 4 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ8_0AVX512 expands a panel of Q8_0 to [k][16]float32.
+// expandQ8_0AVX512 expands a panel of Q8_0, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ8_0AVX512(dst *float32, b *byte, k int)
+func expandQ8_0AVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q8_0AVX512 computes a tile of 1 rows and 1 panels of Q8_0, stride bytes apart.
+// direct1x16Q8_0AVX512 computes a tile of 1 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q8_0AVX512 computes a tile of 1 rows and 2 panels of Q8_0, stride bytes apart.
+// direct1x32Q8_0AVX512 computes a tile of 1 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64Q8_0AVX512 computes a tile of 1 rows and 4 panels of Q8_0, stride bytes apart.
+// direct1x64Q8_0AVX512 computes a tile of 1 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q8_0AVX512 computes a tile of 2 rows and 1 panels of Q8_0, stride bytes apart.
+// direct2x16Q8_0AVX512 computes a tile of 2 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q8_0AVX512 computes a tile of 2 rows and 2 panels of Q8_0, stride bytes apart.
+// direct2x32Q8_0AVX512 computes a tile of 2 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64Q8_0AVX512 computes a tile of 2 rows and 4 panels of Q8_0, stride bytes apart.
+// direct2x64Q8_0AVX512 computes a tile of 2 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q8_0AVX512 computes a tile of 3 rows and 1 panels of Q8_0, stride bytes apart.
+// direct3x16Q8_0AVX512 computes a tile of 3 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32Q8_0AVX512 computes a tile of 3 rows and 2 panels of Q8_0, stride bytes apart.
+// direct3x32Q8_0AVX512 computes a tile of 3 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64Q8_0AVX512 computes a tile of 3 rows and 4 panels of Q8_0, stride bytes apart.
+// direct3x64Q8_0AVX512 computes a tile of 3 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q8_0AVX512 computes a tile of 4 rows and 1 panels of Q8_0, stride bytes apart.
+// direct4x16Q8_0AVX512 computes a tile of 4 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32Q8_0AVX512 computes a tile of 4 rows and 2 panels of Q8_0, stride bytes apart.
+// direct4x32Q8_0AVX512 computes a tile of 4 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64Q8_0AVX512 computes a tile of 4 rows and 4 panels of Q8_0, stride bytes apart.
+// direct4x64Q8_0AVX512 computes a tile of 4 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_0AVX512 expands a panel of Q4_0 to [k][16]float32.
+// expandQ4_0AVX512 expands a panel of Q4_0, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_0AVX512(dst *float32, b *byte, k int)
+func expandQ4_0AVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_0AVX512 computes a tile of 1 rows and 1 panels of Q4_0, stride bytes apart.
+// direct1x16Q4_0AVX512 computes a tile of 1 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_0AVX512 computes a tile of 1 rows and 2 panels of Q4_0, stride bytes apart.
+// direct1x32Q4_0AVX512 computes a tile of 1 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64Q4_0AVX512 computes a tile of 1 rows and 4 panels of Q4_0, stride bytes apart.
+// direct1x64Q4_0AVX512 computes a tile of 1 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_0AVX512 computes a tile of 2 rows and 1 panels of Q4_0, stride bytes apart.
+// direct2x16Q4_0AVX512 computes a tile of 2 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_0AVX512 computes a tile of 2 rows and 2 panels of Q4_0, stride bytes apart.
+// direct2x32Q4_0AVX512 computes a tile of 2 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64Q4_0AVX512 computes a tile of 2 rows and 4 panels of Q4_0, stride bytes apart.
+// direct2x64Q4_0AVX512 computes a tile of 2 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_0AVX512 computes a tile of 3 rows and 1 panels of Q4_0, stride bytes apart.
+// direct3x16Q4_0AVX512 computes a tile of 3 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32Q4_0AVX512 computes a tile of 3 rows and 2 panels of Q4_0, stride bytes apart.
+// direct3x32Q4_0AVX512 computes a tile of 3 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64Q4_0AVX512 computes a tile of 3 rows and 4 panels of Q4_0, stride bytes apart.
+// direct3x64Q4_0AVX512 computes a tile of 3 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_0AVX512 computes a tile of 4 rows and 1 panels of Q4_0, stride bytes apart.
+// direct4x16Q4_0AVX512 computes a tile of 4 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32Q4_0AVX512 computes a tile of 4 rows and 2 panels of Q4_0, stride bytes apart.
+// direct4x32Q4_0AVX512 computes a tile of 4 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64Q4_0AVX512 computes a tile of 4 rows and 4 panels of Q4_0, stride bytes apart.
+// direct4x64Q4_0AVX512 computes a tile of 4 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_1AVX512 expands a panel of Q4_1 to [k][16]float32.
+// expandQ4_1AVX512 expands a panel of Q4_1, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_1AVX512(dst *float32, b *byte, k int)
+func expandQ4_1AVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_1AVX512 computes a tile of 1 rows and 1 panels of Q4_1, stride bytes apart.
+// direct1x16Q4_1AVX512 computes a tile of 1 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_1AVX512 computes a tile of 1 rows and 2 panels of Q4_1, stride bytes apart.
+// direct1x32Q4_1AVX512 computes a tile of 1 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64Q4_1AVX512 computes a tile of 1 rows and 4 panels of Q4_1, stride bytes apart.
+// direct1x64Q4_1AVX512 computes a tile of 1 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_1AVX512 computes a tile of 2 rows and 1 panels of Q4_1, stride bytes apart.
+// direct2x16Q4_1AVX512 computes a tile of 2 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_1AVX512 computes a tile of 2 rows and 2 panels of Q4_1, stride bytes apart.
+// direct2x32Q4_1AVX512 computes a tile of 2 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64Q4_1AVX512 computes a tile of 2 rows and 4 panels of Q4_1, stride bytes apart.
+// direct2x64Q4_1AVX512 computes a tile of 2 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_1AVX512 computes a tile of 3 rows and 1 panels of Q4_1, stride bytes apart.
+// direct3x16Q4_1AVX512 computes a tile of 3 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32Q4_1AVX512 computes a tile of 3 rows and 2 panels of Q4_1, stride bytes apart.
+// direct3x32Q4_1AVX512 computes a tile of 3 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64Q4_1AVX512 computes a tile of 3 rows and 4 panels of Q4_1, stride bytes apart.
+// direct3x64Q4_1AVX512 computes a tile of 3 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_1AVX512 computes a tile of 4 rows and 1 panels of Q4_1, stride bytes apart.
+// direct4x16Q4_1AVX512 computes a tile of 4 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32Q4_1AVX512 computes a tile of 4 rows and 2 panels of Q4_1, stride bytes apart.
+// direct4x32Q4_1AVX512 computes a tile of 4 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64Q4_1AVX512 computes a tile of 4 rows and 4 panels of Q4_1, stride bytes apart.
+// direct4x64Q4_1AVX512 computes a tile of 4 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ4_KAVX512 expands a panel of Q4_K to [k][16]float32.
+// expandQ4_KAVX512 expands a panel of Q4_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ4_KAVX512(dst *float32, b *byte, k int)
+func expandQ4_KAVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q4_KAVX512 computes a tile of 1 rows and 1 panels of Q4_K, stride bytes apart.
+// direct1x16Q4_KAVX512 computes a tile of 1 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q4_KAVX512 computes a tile of 1 rows and 2 panels of Q4_K, stride bytes apart.
+// direct1x32Q4_KAVX512 computes a tile of 1 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64Q4_KAVX512 computes a tile of 1 rows and 4 panels of Q4_K, stride bytes apart.
+// direct1x64Q4_KAVX512 computes a tile of 1 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q4_KAVX512 computes a tile of 2 rows and 1 panels of Q4_K, stride bytes apart.
+// direct2x16Q4_KAVX512 computes a tile of 2 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q4_KAVX512 computes a tile of 2 rows and 2 panels of Q4_K, stride bytes apart.
+// direct2x32Q4_KAVX512 computes a tile of 2 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64Q4_KAVX512 computes a tile of 2 rows and 4 panels of Q4_K, stride bytes apart.
+// direct2x64Q4_KAVX512 computes a tile of 2 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q4_KAVX512 computes a tile of 3 rows and 1 panels of Q4_K, stride bytes apart.
+// direct3x16Q4_KAVX512 computes a tile of 3 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32Q4_KAVX512 computes a tile of 3 rows and 2 panels of Q4_K, stride bytes apart.
+// direct3x32Q4_KAVX512 computes a tile of 3 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64Q4_KAVX512 computes a tile of 3 rows and 4 panels of Q4_K, stride bytes apart.
+// direct3x64Q4_KAVX512 computes a tile of 3 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q4_KAVX512 computes a tile of 4 rows and 1 panels of Q4_K, stride bytes apart.
+// direct4x16Q4_KAVX512 computes a tile of 4 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32Q4_KAVX512 computes a tile of 4 rows and 2 panels of Q4_K, stride bytes apart.
+// direct4x32Q4_KAVX512 computes a tile of 4 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64Q4_KAVX512 computes a tile of 4 rows and 4 panels of Q4_K, stride bytes apart.
+// direct4x64Q4_KAVX512 computes a tile of 4 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// expandQ6_KAVX512 expands a panel of Q6_K to [k][16]float32.
+// expandQ6_KAVX512 expands a panel of Q6_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
-func expandQ6_KAVX512(dst *float32, b *byte, k int)
+func expandQ6_KAVX512(dst *float32, b *byte, stride int, k int)
 
-// direct1x16Q6_KAVX512 computes a tile of 1 rows and 1 panels of Q6_K, stride bytes apart.
+// direct1x16Q6_KAVX512 computes a tile of 1 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x32Q6_KAVX512 computes a tile of 1 rows and 2 panels of Q6_K, stride bytes apart.
+// direct1x32Q6_KAVX512 computes a tile of 1 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct1x64Q6_KAVX512 computes a tile of 1 rows and 4 panels of Q6_K, stride bytes apart.
+// direct1x64Q6_KAVX512 computes a tile of 1 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct1x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x16Q6_KAVX512 computes a tile of 2 rows and 1 panels of Q6_K, stride bytes apart.
+// direct2x16Q6_KAVX512 computes a tile of 2 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x32Q6_KAVX512 computes a tile of 2 rows and 2 panels of Q6_K, stride bytes apart.
+// direct2x32Q6_KAVX512 computes a tile of 2 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct2x64Q6_KAVX512 computes a tile of 2 rows and 4 panels of Q6_K, stride bytes apart.
+// direct2x64Q6_KAVX512 computes a tile of 2 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct2x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x16Q6_KAVX512 computes a tile of 3 rows and 1 panels of Q6_K, stride bytes apart.
+// direct3x16Q6_KAVX512 computes a tile of 3 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x32Q6_KAVX512 computes a tile of 3 rows and 2 panels of Q6_K, stride bytes apart.
+// direct3x32Q6_KAVX512 computes a tile of 3 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct3x64Q6_KAVX512 computes a tile of 3 rows and 4 panels of Q6_K, stride bytes apart.
+// direct3x64Q6_KAVX512 computes a tile of 3 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct3x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x16Q6_KAVX512 computes a tile of 4 rows and 1 panels of Q6_K, stride bytes apart.
+// direct4x16Q6_KAVX512 computes a tile of 4 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x32Q6_KAVX512 computes a tile of 4 rows and 2 panels of Q6_K, stride bytes apart.
+// direct4x32Q6_KAVX512 computes a tile of 4 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
-// direct4x64Q6_KAVX512 computes a tile of 4 rows and 4 panels of Q6_K, stride bytes apart.
+// direct4x64Q6_KAVX512 computes a tile of 4 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
 func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)

@@ -93,7 +93,8 @@ func TestExpandIsDequantize(t *testing.T) {
 				want := pack(expanded(t, f, src, n, k), n, k)
 				m := packBlocks(f, src, n, k)
 				got, whole := guarded(n * k)
-				kernelsFor(cpu.Current()).expand(got, m.packed, f, m.stride, 3, k)
+				packed, stride := m.blocks(0, 0)
+				kernelsFor(cpu.Current()).expand(got, packed, f, stride, 3, k)
 				require.Equal(t, bits(want.panels), bits(got), "k = %d", k)
 				require.True(t, whole())
 				require.EqualValues(t, len(m.packed), m.Bytes())
@@ -112,7 +113,7 @@ func TestExpandEveryHalf(t *testing.T) {
 	want := pack(expanded(t, F16, src, n, k), n, k)
 	onEveryTier(t, func(t *testing.T) {
 		got := make([]float32, n*k)
-		kernelsFor(cpu.Current()).expand(got, packBlocks(F16, src, n, k).packed, F16, 0, 1, k)
+		kernelsFor(cpu.Current()).expand(got, packBlocks(F16, src, n, k).packed, F16, 2*Panel, 1, k)
 		for i, w := range want.panels {
 			if w != w {
 				require.True(t, got[i] != got[i])

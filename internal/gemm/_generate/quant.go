@@ -37,6 +37,32 @@ var directPanels = map[string][]int{
 	"AVX512": {0, 4, 4, 4, 4},
 }
 
+// together is how many panels lie in one stream: block by block, one panel after the other.
+const together = 4
+
+// packed returns the bytes of a block of one panel.
+func (f format) packed() int {
+	if f.bits == 16 {
+		return 2 * panel
+	}
+	scales := 1
+	if f.mins {
+		scales = 2
+	}
+	if f.groups == 0 {
+		return f.group*panel*f.bits/8 + scales*2*panel
+	}
+	return scales*2*panel + f.groups*(f.group*panel*f.bits/8+scales*panel)
+}
+
+// ahead returns how far direct kernels prefetch: some whole blocks, since the panels between are another kernel's if it takes fewer than
+// stand together.
+func (f format) ahead() int {
+	const least = 8192
+	n := together * f.packed()
+	return (least + n - 1) / n * n
+}
+
 // quants writes the kernels of one tier.
 func quants(t isa) {
 	for _, f := range formats {
@@ -90,8 +116,10 @@ type unpacker struct {
 	t       isa
 	f       format
 	units   int
-	at      []Register   // per panel: where its next quants are
-	heads   []Register   // per panel: the scales of a group of groups
+	at      Register     // where the next quants of the first panel are; those of the others follow a block apart
+	head    Register     // where the scales of a group of groups are
+	skip    Register     // from the end of a block of the first panel to its next
+	fetch   bool         // prefetch: the weights come from memory
 	scale   []VecVirtual // per unit: the group's scale and minimum, where there are registers enough
 	least   []VecVirtual
 	frame   Mem // elsewhere they wait here
@@ -103,8 +131,25 @@ type unpacker struct {
 func (u *unpacker) perPanel() int { return panel / u.t.lanes }
 
 // of returns the address of what unit has at byte disp of its panel, where each output takes size bytes.
-func (u *unpacker) of(base []Register, unit, disp, size int) Mem {
-	return Mem{Base: base[unit/u.perPanel()], Disp: disp + unit%u.perPanel()*u.t.lanes*size}
+func (u *unpacker) of(base Register, unit, disp, size int) Mem {
+	return Mem{Base: base, Disp: unit/u.perPanel()*u.f.packed() + disp + unit%u.perPanel()*u.t.lanes*size}
+}
+
+// prefetch asks for the n bytes of the unit's panel that stand some blocks on. Each panel does it once.
+func (u *unpacker) prefetch(unit, n int) {
+	if u.fetch && unit%u.perPanel() == 0 {
+		for i := 0; i < n; i += 64 {
+			PREFETCHT0(u.of(u.at, unit, u.f.ahead()+i, 0))
+		}
+	}
+}
+
+// start loads the arguments that all kernels have.
+func (u *unpacker) start() {
+	u.at, u.skip = Load(Param("b"), GP64()), Load(Param("stride"), GP64())
+	if u.f.bits != 16 { // walkHalves goes from step to step
+		SUBQ(U32(u.f.packed()), u.skip)
+	}
 }
 
 // walk writes the loops. use is called with every weight register, in the order of k for each unit; advance tells that the next steps count
@@ -143,12 +188,9 @@ func (u *unpacker) walk(k Register) {
 	groups, turns := GP64(), GP64()
 	Label("block")
 	if u.f.groups > 0 {
-		u.heads = make([]Register, len(u.at))
-		for i := range u.at {
-			u.heads[i] = GP64()
-			MOVQ(u.at[i], u.heads[i])
-			ADDQ(U32(scales*2*panel), u.at[i])
-		}
+		u.head = GP64()
+		MOVQ(u.at, u.head)
+		ADDQ(U32(scales*2*panel), u.at)
 		MOVQ(U32(u.f.groups), groups)
 		Label("group")
 	}
@@ -161,6 +203,7 @@ func (u *unpacker) walk(k Register) {
 	MOVQ(U32(u.f.group/turn), turns)
 	Label("turn")
 	for i := range u.units {
+		u.prefetch(i, turnBytes)
 		if u.f.bits == 4 {
 			u.fields(i)
 		} else {
@@ -168,22 +211,19 @@ func (u *unpacker) walk(k Register) {
 		}
 	}
 	u.advance(turn)
-	for _, at := range u.at {
-		ADDQ(U32(turnBytes), at)
-	}
+	ADDQ(U32(turnBytes), u.at)
 	DECQ(turns)
 	JNZ(LabelRef("turn"))
 	scaleBytes := scales * 2 * panel
 	if u.f.groups > 0 {
 		scaleBytes = scales * panel
 	}
-	for _, at := range u.at {
-		ADDQ(U32(scaleBytes), at)
-	}
+	ADDQ(U32(scaleBytes), u.at)
 	if u.f.groups > 0 {
 		DECQ(groups)
 		JNZ(LabelRef("group"))
 	}
+	ADDQ(u.skip, u.at)
 	DECQ(blocks)
 	JNZ(LabelRef("block"))
 }
@@ -199,7 +239,7 @@ func (u *unpacker) loadScale(unit, which, quantBytes int, regs []VecVirtual) {
 	} else {
 		// The product is exact: 11 bits times at most 8.
 		s := u.t.reg()
-		VCVTPH2PS(u.of(u.heads, unit, which*2*panel, 2), d)
+		VCVTPH2PS(u.of(u.head, unit, which*2*panel, 2), d)
 		if m := u.of(u.at, unit, quantBytes+which*panel, 1); u.f.bits == 8 {
 			VPMOVSXBD(m, s)
 		} else {
@@ -304,7 +344,10 @@ func (u *unpacker) walkHalves(k Register) {
 	step := func(j int) {
 		for i := range u.units {
 			w := u.t.reg()
-			if m := u.of(u.at, i, j*2*panel, 2); u.f.name == "F16" {
+			if i == 0 { // the step's quants of all panels stand together
+				u.prefetch(i, u.units*2*u.t.lanes)
+			}
+			if m := u.of(u.at, i, 0, 2); u.f.name == "F16" {
 				VCVTPH2PS(m, w)
 			} else {
 				VPMOVZXWD(m, w)
@@ -312,12 +355,7 @@ func (u *unpacker) walkHalves(k Register) {
 			}
 			u.use(i, j, w)
 		}
-	}
-	advance := func(n int) {
-		u.advance(n)
-		for _, at := range u.at {
-			ADDQ(U32(n*2*panel), at)
-		}
+		ADDQ(u.skip, u.at)
 	}
 	turns := GP64()
 	MOVQ(k, turns)
@@ -327,7 +365,7 @@ func (u *unpacker) walkHalves(k Register) {
 	for j := range unroll {
 		step(j)
 	}
-	advance(unroll)
+	u.advance(unroll)
 	DECQ(turns)
 	JNZ(LabelRef("turn"))
 	Label("rest")
@@ -335,7 +373,7 @@ func (u *unpacker) walkHalves(k Register) {
 	JZ(LabelRef("end"))
 	Label("one")
 	step(0)
-	advance(1)
+	u.advance(1)
 	DECQ(k)
 	JNZ(LabelRef("one"))
 	Label("end")
@@ -344,11 +382,12 @@ func (u *unpacker) walkHalves(k Register) {
 // expand writes the kernel that makes a float32 panel of a packed one.
 func expand(t isa, f format) {
 	name := fmt.Sprintf("expand%s%s", f.name, t.name)
-	TEXT(name, NOSPLIT, "func(dst *float32, b *byte, k int)")
-	Doc(fmt.Sprintf("%s expands a panel of %s to [k][16]float32.", name, f.name))
+	TEXT(name, NOSPLIT, "func(dst *float32, b *byte, stride, k int)")
+	Doc(fmt.Sprintf("%s expands a panel of %s, its blocks stride bytes apart, to [k][16]float32.", name, f.name))
 	Pragma("noescape")
-	dst, at, k := Load(Param("dst"), GP64()), Load(Param("b"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: panel / t.lanes, at: []Register{at}}
+	dst, k := Load(Param("dst"), GP64()), Load(Param("k"), GP64())
+	u := &unpacker{t: t, f: f, units: panel / t.lanes}
+	u.start()
 	u.use = func(unit, step int, w VecVirtual) {
 		VMOVUPS(w, Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
 	}
@@ -362,19 +401,11 @@ func expand(t isa, f format) {
 func direct(t isa, f format, h, w int) {
 	name := fmt.Sprintf("direct%dx%d%s%s", h, w*panel, f.name, t.name)
 	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int)")
-	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, stride bytes apart.", name, h, w, f.name))
+	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, the blocks of each stride bytes apart.", name, h, w, f.name))
 	Pragma("noescape")
 	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
-	at := make([]Register, w)
-	at[0] = Load(Param("b"), GP64())
-	if w > 1 {
-		stride := Load(Param("stride"), GP64())
-		for i := 1; i < w; i++ {
-			at[i] = GP64()
-			LEAQ(Mem{Base: at[i-1], Index: stride, Scale: 1}, at[i])
-		}
-	}
-	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, at: at}
+	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, fetch: true}
+	u.start()
 	acc := make([][]VecVirtual, h)
 	for i := range acc {
 		acc[i] = make([]VecVirtual, u.units)
