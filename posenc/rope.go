@@ -177,11 +177,10 @@ func (r *RoPE) turn(dst []float32, stride int, x []float32, heads, pos int, sign
 		return
 	}
 	row := r.chunk(at / chunkSize)[at%chunkSize*2*r.half:][:2*r.half]
-	t := vec.Turn{Cos: row[:r.half], Sin: row[r.half:], CosFactor: mag, SinFactor: sign * mag, Scale: scale}
 	if r.pairing == Interleaved {
-		vec.RotateInterleaved(dst, x, heads, stride, r.headDim, &t)
+		vec.RotateInterleaved(dst, x, heads, stride, r.headDim, row[:r.half], row[r.half:], mag, sign*mag, scale)
 	} else {
-		vec.RotateHalfSplit(dst, x, heads, stride, r.headDim, &t)
+		vec.RotateHalfSplit(dst, x, heads, stride, r.headDim, row[:r.half], row[r.half:], mag, sign*mag, scale)
 	}
 }
 
@@ -216,6 +215,10 @@ func (r *RoPE) chunk(n int) chunk {
 	if c := r.chunks[n].Load(); c != nil {
 		return *c
 	}
+	return r.fill(n)
+}
+
+func (r *RoPE) fill(n int) chunk {
 	c := make(chunk, chunkSize*2*r.half)
 	for p := range chunkSize {
 		cos, sin := c[p*2*r.half:][:r.half], c[(p*2+1)*r.half:][:r.half]

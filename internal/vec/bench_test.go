@@ -23,7 +23,7 @@ func BenchmarkKernels(b *testing.B) {
 	for i := range hidden {
 		hidden[i] = float32(math.Inf(-1))
 	}
-	turn := &Turn{Cos: random(r, dim/2), Sin: random(r, dim/2), CosFactor: 1, SinFactor: 1, Scale: 1}
+	cos, sin := random(r, dim/2), random(r, dim/2)
 	for _, k := range []struct {
 		name string
 		ops  int // instructions on the FMA units for a register of elements
@@ -37,8 +37,8 @@ func BenchmarkKernels(b *testing.B) {
 		{"ExpOfHidden", 15, func() { Exp(dst, hidden) }},
 		{"SiLUMul", 0, func() { SiLUMul(dst, x, y) }},
 		{"RMSNorm", 0, func() { RMSNorm(dst, x, y, 1e-5) }},
-		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, n/dim, dim, dim, turn) }},
-		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, n/dim, dim, dim, turn) }},
+		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, n/dim, dim, dim, cos, sin, 1, 1, 1) }},
+		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, n/dim, dim, dim, cos, sin, 1, 1, 1) }},
 	} {
 		for _, tier := range cpu.Tiers() {
 			b.Run(fmt.Sprintf("%s/%v", k.name, tier), func(b *testing.B) {

@@ -102,26 +102,26 @@ func scaleMulVector(dst, x, w []float32, scale float64) bool {
 	return true
 }
 
-func rotateInterleavedVector(dst, x []float32, heads, stride, dim int, t *Turn) bool {
-	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
+func rotateInterleavedVector(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) bool {
+	d, a, c, s := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(cos), unsafe.SliceData(sin)
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateInterleavedAVX512(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateInterleavedAVX512(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
 	case cpu.AVX2:
-		rotateInterleavedAVX2(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateInterleavedAVX2(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
 	default:
 		return false
 	}
 	return true
 }
 
-func rotateHalfSplitVector(dst, x []float32, heads, stride, dim int, t *Turn) bool {
-	d, s, cos, sin := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(t.Cos), unsafe.SliceData(t.Sin)
+func rotateHalfSplitVector(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) bool {
+	d, a, c, s := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(cos), unsafe.SliceData(sin)
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateHalfSplitAVX512(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateHalfSplitAVX512(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
 	case cpu.AVX2:
-		rotateHalfSplitAVX2(d, s, cos, sin, len(t.Cos), heads, stride, dim, t.CosFactor, t.SinFactor, t.Scale)
+		rotateHalfSplitAVX2(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
 	default:
 		return false
 	}

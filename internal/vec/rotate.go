@@ -2,62 +2,70 @@
 
 package vec
 
-// Turn is a rotation of pairs of dimensions, as rotary embeddings do them: pair (a, b) number i becomes
+// The rotations turn pairs of dimensions of head vectors as rotary embeddings do: pair (a, b) number i becomes
 //
-//	((a·c − b·s)·Scale, (a·s + b·c)·Scale)  with  c = Cos[i]·CosFactor, s = Sin[i]·SinFactor
+//	((a·c − b·s)·scale, (a·s + b·c)·scale)  with  c = cos[i]·cosFactor, s = sin[i]·sinFactor
 //
-// where every operation rounds, so that all tiers give the same bits.
-type Turn struct {
-	Cos, Sin                    []float32 // one value for each pair
-	CosFactor, SinFactor, Scale float32
-}
+// where every operation rounds, so that all tiers give the same bits. x is heads vectors [dim] and head h is written to dst[h·stride:], which
+// may be x if stride is dim. There are as many pairs as cosines and sines; dimensions beyond them are not touched. Arguments are not gathered
+// in a struct because writing one takes as long as rotating a head.
 
-// check panics unless x is heads vectors [dim], Cos, Sin and dim fit together, and dst has room for the heads.
-func (t *Turn) check(name string, dst, x []float32, heads, stride, dim int) {
-	check(name, len(t.Cos), len(t.Sin))
-	check(name, max(dim, 2*len(t.Cos)), dim)
-	check(name, max(stride, dim), stride)
-	check(name, heads*dim, len(x))
-	if need := (heads-1)*stride + dim; heads > 0 && len(dst) < need {
-		check(name, need, len(dst))
-	}
-}
-
-// RotateInterleaved turns the pairs (0,1), (2,3), … of every head of x [heads][dim] and writes head h to dst[h·stride:]. Dimensions from
-// 2·len(t.Cos) on are not touched. dst may be x if stride is dim.
-func RotateInterleaved(dst, x []float32, heads, stride, dim int, t *Turn) {
-	t.check("RotateInterleaved", dst, x, heads, stride, dim)
-	if heads <= 0 || rotateInterleavedVector(dst, x, heads, stride, dim, t) {
+// RotateInterleaved turns the pairs (0,1), (2,3), … of every head.
+func RotateInterleaved(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) {
+	if heads == 0 && len(x) == 0 {
 		return
 	}
-	cos, sin := t.Cos, t.Sin[:len(t.Cos)]
+	if !headsFit(dst, x, heads, stride, dim, cos, sin) {
+		refuseHeads("RotateInterleaved", dst, x, heads, stride, dim, cos, sin)
+	}
+	if rotateInterleavedVector(dst, x, heads, stride, dim, cos, sin, cosFactor, sinFactor, scale) {
+		return
+	}
+	sin = sin[:len(cos)]
 	for h := range heads {
 		v, out := x[h*dim:][:2*len(cos)], dst[h*stride:][:2*len(cos)]
 		for i, c := range cos {
-			co, si := c*t.CosFactor, sin[i]*t.SinFactor
+			co, si := c*cosFactor, sin[i]*sinFactor
 			a, b := v[2*i], v[2*i+1]
-			out[2*i] = (float32(a*co) - float32(b*si)) * t.Scale
-			out[2*i+1] = (float32(a*si) + float32(b*co)) * t.Scale
+			out[2*i] = (float32(a*co) - float32(b*si)) * scale
+			out[2*i+1] = (float32(a*si) + float32(b*co)) * scale
 		}
 	}
 }
 
-// RotateHalfSplit turns the pairs (i, n+i) for i < n = len(t.Cos) of every head of x [heads][dim] and writes head h to dst[h·stride:].
-// Dimensions from 2n on are not touched. dst may be x if stride is dim.
-func RotateHalfSplit(dst, x []float32, heads, stride, dim int, t *Turn) {
-	t.check("RotateHalfSplit", dst, x, heads, stride, dim)
-	if heads <= 0 || rotateHalfSplitVector(dst, x, heads, stride, dim, t) {
+// RotateHalfSplit turns the pairs (i, n+i) for i < n = len(cos) of every head.
+func RotateHalfSplit(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) {
+	if heads == 0 && len(x) == 0 {
 		return
 	}
-	cos, sin := t.Cos, t.Sin[:len(t.Cos)]
+	if !headsFit(dst, x, heads, stride, dim, cos, sin) {
+		refuseHeads("RotateHalfSplit", dst, x, heads, stride, dim, cos, sin)
+	}
+	if rotateHalfSplitVector(dst, x, heads, stride, dim, cos, sin, cosFactor, sinFactor, scale) {
+		return
+	}
+	sin = sin[:len(cos)]
 	for h := range heads {
 		low, high := x[h*dim:][:len(cos)], x[h*dim+len(cos):][:len(cos)]
 		outLow, outHigh := dst[h*stride:][:len(cos)], dst[h*stride+len(cos):][:len(cos)]
 		for i, c := range cos {
-			co, si := c*t.CosFactor, sin[i]*t.SinFactor
+			co, si := c*cosFactor, sin[i]*sinFactor
 			a, b := low[i], high[i]
-			outLow[i] = (float32(a*co) - float32(b*si)) * t.Scale
-			outHigh[i] = (float32(a*si) + float32(b*co)) * t.Scale
+			outLow[i] = (float32(a*co) - float32(b*si)) * scale
+			outHigh[i] = (float32(a*si) + float32(b*co)) * scale
 		}
 	}
+}
+
+func headsFit(dst, x []float32, heads, stride, dim int, cos, sin []float32) bool {
+	return len(cos) == len(sin) && 2*len(cos) <= dim && dim <= stride && len(x) == heads*dim && len(dst) >= (heads-1)*stride+dim
+}
+
+// refuseHeads panics with the first length that keeps the heads from fitting.
+func refuseHeads(name string, dst, x []float32, heads, stride, dim int, cos, sin []float32) {
+	check(name, len(cos), len(sin))
+	check(name, max(dim, 2*len(cos)), dim)
+	check(name, max(stride, dim), stride)
+	check(name, heads*dim, len(x))
+	check(name, (heads-1)*stride+dim, len(dst))
 }
