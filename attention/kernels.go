@@ -27,7 +27,8 @@ type lanes struct {
 	sum   [maxLanes][panelKeys]float32 // Σ 2^(score−max), by the key's place in its panel
 }
 
-// kernels is the set of tile kernels of one tier: the whole of the arithmetic.
+// kernels is the set of tile kernels of one tier: the whole of the arithmetic. While they compute, scores and mix may bring some memory from
+// the start of next on closer, which is soon to be read: n·d/64 lines, for n keys.
 //
 // Whatever they are, a lane's result must not depend on other lanes, on how many there are, or on hidden keys: every score is summed in one
 // fixed order of the elements, weights and weighted values in one fixed order of the keys, and a hidden key adds an exact zero. Scores,
@@ -35,13 +36,13 @@ type lanes struct {
 type kernels struct {
 	rows int // lanes of the tallest panel
 	// scores computes s[i][p·16+j] = Σₜ q[i][t]·k[p][t][j].
-	scores func(h int, s, q, k []float32, d, panels, stride int)
+	scores func(h int, s, q, k, next []float32, d, panels, stride int)
 	// hide sets s[i][p·16+j] to −Inf where bit p·16+j of lane i is clear, for first ≤ p < last. Bits of lane i are words[i·next:].
 	hide func(h int, s []float32, words []uint64, next, first, last int)
 	// softmax turns scores into weights, see softmaxPortable.
 	softmax func(h int, s []float32, st *lanes, panels int)
 	// mix computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n.
-	mix func(h int, o, p, v, alpha []float32, d, n, stride int)
+	mix func(h int, o, p, v, alpha, next []float32, d, n, stride int)
 	// finite reports whether no element is NaN or infinite.
 	finite func(x []float32) bool
 	// scale computes dst = src·factor + 0, where −0 + 0 = 0.

@@ -5,64 +5,76 @@
 package attention
 
 // scores1AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores1AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores1AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix1AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix1AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix1AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores2AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores2AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores2AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix2AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix2AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix2AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores3AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores3AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores3AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix3AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix3AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix3AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores4AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores4AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores4AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix4AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix4AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix4AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores5AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores5AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores5AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix5AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix5AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix5AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores6AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores6AVX2(s *float32, q *float32, k *float32, d int, panels int)
+func scores6AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix6AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 8.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix6AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix6AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // softmaxAVX2 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //
@@ -70,144 +82,172 @@ func mix6AVX2(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
 func softmaxAVX2(s *float32, st *float32, h int, panels int)
 
 // scores1AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores1AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores1AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix1AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix1AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix1AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores2AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores2AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores2AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix2AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix2AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix2AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores3AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores3AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores3AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix3AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix3AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix3AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores4AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores4AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores4AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix4AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix4AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix4AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores5AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores5AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores5AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix5AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix5AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix5AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores6AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores6AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores6AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix6AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix6AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix6AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores7AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores7AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores7AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix7AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix7AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix7AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores8AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores8AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix8AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix8AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores9AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 9 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores9AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores9AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix9AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 9 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix9AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix9AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores10AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 10 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores10AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores10AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix10AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 10 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix10AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix10AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores11AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 11 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores11AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores11AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix11AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 11 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix11AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix11AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores12AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 12 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores12AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores12AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix12AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 12 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix12AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix12AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores13AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 13 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores13AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores13AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix13AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 13 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix13AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix13AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // scores14AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 14 lanes; d is a multiple of 4.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores14AVX512(s *float32, q *float32, k *float32, d int, panels int)
+func scores14AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
 
 // mix14AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 14 lanes; d is a multiple of 16.
+// Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix14AVX512(o *float32, p *float32, v *float32, alpha *float32, d int, n int)
+func mix14AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
 // softmaxAVX512 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //

@@ -12,7 +12,7 @@ import (
 // less, which makes up for the rounding of the products.
 const chainDims = 16
 
-func scoresPortable(h int, s, q, k []float32, d, panels, stride int) {
+func scoresPortable(h int, s, q, k, _ []float32, d, panels, stride int) {
 	for p := range panels {
 		kp := k[p*d*panelKeys:][:d*panelKeys]
 		for i := range h {
@@ -125,7 +125,7 @@ func exp2Portable(x float32) float32 {
 	return p * math.Float32frombits(math.Float32bits(t)<<23+0x3f800000)
 }
 
-func mixPortable(h int, o, p, v, alpha []float32, d, n, stride int) {
+func mixPortable(h int, o, p, v, alpha, _ []float32, d, n, stride int) {
 	for i := range h {
 		acc, w := o[i*stride:][:d], p[i*scoreStride:][:n]
 		a := alpha[i]

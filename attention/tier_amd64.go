@@ -14,7 +14,7 @@ import (
 
 // The kernels of a tier by the number of lanes.
 var (
-	scoresAVX2 = [...]func(s, q, k *float32, d, panels int){
+	scoresAVX2 = [...]func(s, q, k, next *float32, d, panels int){
 		1: scores1AVX2,
 		2: scores2AVX2,
 		3: scores3AVX2,
@@ -22,7 +22,7 @@ var (
 		5: scores5AVX2,
 		6: scores6AVX2,
 	}
-	mixAVX2 = [...]func(o, p, v, alpha *float32, d, n int){
+	mixAVX2 = [...]func(o, p, v, alpha, next *float32, d, n int){
 		1: mix1AVX2,
 		2: mix2AVX2,
 		3: mix3AVX2,
@@ -30,7 +30,7 @@ var (
 		5: mix5AVX2,
 		6: mix6AVX2,
 	}
-	scoresAVX512 = [...]func(s, q, k *float32, d, panels int){
+	scoresAVX512 = [...]func(s, q, k, next *float32, d, panels int){
 		1:  scores1AVX512,
 		2:  scores2AVX512,
 		3:  scores3AVX512,
@@ -46,7 +46,7 @@ var (
 		13: scores13AVX512,
 		14: scores14AVX512,
 	}
-	mixAVX512 = [...]func(o, p, v, alpha *float32, d, n int){
+	mixAVX512 = [...]func(o, p, v, alpha, next *float32, d, n int){
 		1:  mix1AVX512,
 		2:  mix2AVX512,
 		3:  mix3AVX512,
@@ -82,13 +82,13 @@ func kernelsFor(t cpu.Tier, d int) *kernels {
 }
 
 // assembly makes the kernel set of a tier. The assembly has no bounds checks: they are here.
-func assembly(scores []func(s, q, k *float32, d, panels int), mix []func(o, p, v, alpha *float32, d, n int),
+func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o, p, v, alpha, next *float32, d, n int),
 	softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
 	return &kernels{
 		rows: len(scores) - 1,
-		scores: func(h int, s, q, k []float32, d, panels, _ int) {
+		scores: func(h int, s, q, k, next []float32, d, panels, _ int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]
-			scores[h](&s[0], &q[0], &k[0], d, panels)
+			scores[h](&s[0], &q[0], &k[0], unsafe.SliceData(next), d, panels)
 		},
 		hide: func(h int, s []float32, words []uint64, next, first, last int) {
 			_, _ = s[(h-1)*scoreStride+last*panelKeys-1], words[(h-1)*next+(last-1)/4]
@@ -99,14 +99,14 @@ func assembly(scores []func(s, q, k *float32, d, panels int), mix []func(o, p, v
 			_ = s[(h-1)*scoreStride+panels*panelKeys-1]
 			softmax(&s[0], &st.max[0], h, panels)
 		},
-		mix: func(h int, o, p, v, alpha []float32, d, n, _ int) {
+		mix: func(h int, o, p, v, alpha, next []float32, d, n, _ int) {
 			if n == 0 {
 				v = alpha // anything that exists
 			} else {
 				_ = v[n*d-1]
 			}
 			_, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+max(n, 1)-1], alpha[h-1]
-			mix[h](&o[0], &p[0], &v[0], &alpha[0], d, n)
+			mix[h](&o[0], &p[0], &v[0], &alpha[0], unsafe.SliceData(next), d, n)
 		},
 		finite: func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
 		scale: func(dst, src []float32, factor float32) {

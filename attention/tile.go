@@ -19,6 +19,8 @@ type scratch struct {
 	scores []float32                     // [maxLanes][scoreStride] of one panel and one block
 	seen   [maxLanes * blockWords]uint64 // keys of the block that each lane sees
 	head   []float32                     // [HeadDim]
+
+	nextKeys, nextValues []float32 // the block after the one at hand
 }
 
 // panel is up to kernels.rows lanes that go through the kernels together. Lane l of a tile is its row l/group and head l%group.
@@ -100,8 +102,23 @@ func (k *Kernel) attendTile(s *scratch, q *Query, t tile, kv int) {
 		}
 		muted := k.setBias(s, p, kv)
 		for j := first; j < keys; j += blockKeys {
+			s.ahead(p, q.Parts[i+1:], kv, j+blockKeys, keys)
 			k.attendBlock(s, p, t, kv, j, min(blockKeys, p.Len-j), muted)
 		}
+	}
+}
+
+// ahead notes the keys and values that follow: those of p from key j on or, if j ≥ keys, those of the next part.
+func (s *scratch) ahead(p *Part, rest []Part, kv, j, keys int) {
+	s.nextKeys, s.nextValues = nil, nil
+	if j >= keys {
+		if len(rest) == 0 {
+			return
+		}
+		p, j, keys = &rest[0], 0, rest[0].Len
+	}
+	if n := min(blockKeys, keys-j); n > 0 {
+		s.nextKeys, s.nextValues = p.KV.block(kv, j, n)
 	}
 }
 
@@ -118,7 +135,8 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 			continue
 		}
 		panels := (some + panelKeys - 1) / panelKeys
-		s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, d, panels, s.stride)
+		at := i * aheadOf(d)
+		s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, from(s.nextKeys, at, keys), d, panels, s.stride)
 		if hidden := full / panelKeys; hidden < panels {
 			s.kern.hide(h, s.scores, s.seen[:], next, hidden, panels)
 		}
@@ -128,8 +146,19 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 			s.mixSeen(x, values, d, full, some)
 			continue
 		}
-		s.kern.mix(h, o, s.scores, values, x.alpha[:], d, some, s.stride)
+		s.kern.mix(h, o, s.scores, values, x.alpha[:], from(s.nextValues, at, values), d, some, s.stride)
 	}
+}
+
+// aheadOf returns how many elements a kernel brings closer while it computes a whole block for a tall panel.
+func aheadOf(d int) int { return d * blockKeys / (4 * 2 * panelKeys) * panelKeys }
+
+// from returns x from element at on, or y if there is none.
+func from(x []float32, at int, y []float32) []float32 {
+	if at < len(x) {
+		return x[at:]
+	}
+	return y
 }
 
 // What is known of a block's values.
@@ -160,7 +189,7 @@ var ones = [maxLanes]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
 // that it sees. The order of additions is that of mix.
 func (s *scratch) mixSeen(x *panel, values []float32, d, full, some int) {
 	h := x.to - x.from
-	s.kern.mix(h, s.o[x.from*s.stride:], s.scores, values, x.alpha[:], d, full, s.stride)
+	s.kern.mix(h, s.o[x.from*s.stride:], s.scores, values, x.alpha[:], values, d, full, s.stride)
 	for l := range h {
 		o, w := s.o[(x.from+l)*s.stride:], s.scores[l*scoreStride:]
 		seen := s.seen[l*blockWords:][:blockWords]
@@ -175,7 +204,7 @@ func (s *scratch) mixSeen(x *panel, values []float32, d, full, some int) {
 				continue
 			}
 			n := min(bits.TrailingZeros64(^rest), wordBits-j%wordBits)
-			s.kern.mix(1, o, w[j:], values[j*d:(j+n)*d], ones[:], d, n, s.stride)
+			s.kern.mix(1, o, w[j:], values[j*d:(j+n)*d], ones[:], values, d, n, s.stride)
 			j += n
 		}
 	}

@@ -38,25 +38,25 @@ type tile struct {
 // lanes returns the number of lanes of a tile.
 func (t tile) lanes(k *Kernel) int { return int(t.rows) * k.group }
 
+// Tiles have up to tileLanes lanes, which share each load of a key from memory. Where that makes fewer than tilesPerWorker tiles for each
+// worker they get fewer, down to smallLanes.
 const (
-	// tileLanes is the number of lanes of a tile at most: enough of them for each load of a key from memory.
-	tileLanes = 112
-	// smallLanes is the number of lanes of a tile when there are too few tiles for the workers.
-	smallLanes = 14
+	tileLanes      = 448
+	smallLanes     = 14
+	tilesPerWorker = 4
 )
 
 // prepare cuts the queries into tiles and readies the scratch memory.
 func (ws *Workspace) prepare(k *Kernel, queries []Query, workers int) {
 	ws.kernel, ws.queries = k, queries
 	rows := max(1, tileLanes/k.group)
-	if small := max(1, smallLanes/k.group); small < rows {
-		// Too few tiles leave workers without work; smaller ones load keys more often.
+	for ; rows > 1 && rows*k.group > smallLanes; rows = (rows + 1) / 2 {
 		n := 0
 		for i := range queries {
 			n += (queries[i].Rows + rows - 1) / rows
 		}
-		if n*k.kvHeads < 4*workers {
-			rows = small
+		if n*k.kvHeads >= tilesPerWorker*workers {
+			break
 		}
 	}
 	ws.cut(rows)

@@ -22,7 +22,6 @@ const (
 	scoreStride = 4 * (blockKeys + panel)  // bytes from one lane's scores to the next's
 	laneStride  = 4 * (maxHeadDim + panel) // bytes from one lane's query or sums to the next's
 	maxHeadDim  = 256
-	ahead       = 1024 // how far, in bytes, a kernel prefetches the keys that it walks along
 
 	// Offsets into panel state, see type lanes of the package.
 	offMax, offBias, offRef, offAlpha, offTop, offSum = 0, 64, 128, 192, 256, 320
@@ -100,11 +99,13 @@ func tile(t isa, h, w int) [][]VecVirtual {
 // scores writes the kernel for the dot products of h lanes with panels of keys. The sums of a tile stay in registers for the whole head:
 // one chain per score.
 func scores(t isa, h int) {
-	TEXT(fmt.Sprintf("scores%d%s", h, t.name), NOSPLIT, "func(s, q, k *float32, d, panels int)")
-	Doc(fmt.Sprintf("scores%d%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", h, t.name, h))
+	TEXT(fmt.Sprintf("scores%d%s", h, t.name), NOSPLIT, "func(s, q, k, next *float32, d, panels int)")
+	Doc(fmt.Sprintf("scores%d%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", h, t.name, h),
+		"Memory from next on is brought to the second-level cache, one line in four steps.")
 	Pragma("noescape")
 	s, q0, k0 := Load(Param("s"), GP64()), Load(Param("q"), GP64()), Load(Param("k"), GP64())
 	d, panels := Load(Param("d"), GP64()), Load(Param("panels"), GP64())
+	ahead := Load(Param("next"), GP64())
 	stride := GP64() // from one panel to the next
 	MOVQ(d, stride)
 	SHLQ(Imm(6), stride)
@@ -139,9 +140,6 @@ func scores(t isa, h int) {
 		turn := fmt.Sprintf("turn%d", w)
 		Label(turn)
 		for u := range 4 {
-			for _, b := range bs {
-				PREFETCHT0(Mem{Base: b, Disp: 64*u + ahead})
-			}
 			row := make([]Op, w*per)
 			for j := range row {
 				row[j] = Mem{Base: bs[j/per], Disp: 64*u + j%per*4*t.lanes}
@@ -151,6 +149,8 @@ func scores(t isa, h int) {
 		for _, b := range bs {
 			ADDQ(U32(4*64), b)
 		}
+		PREFETCHT1(Mem{Base: ahead})
+		ADDQ(Imm(64), ahead)
 		ADDQ(Imm(16), q)
 		DECQ(turns)
 		JNZ(LabelRef(turn))
@@ -170,11 +170,12 @@ func scores(t isa, h int) {
 
 // mix writes the kernel for the weighted sums of values of h lanes. A sum is one chain over the keys, which may be cut between calls.
 func mix(t isa, h int) {
-	TEXT(fmt.Sprintf("mix%d%s", h, t.name), NOSPLIT, "func(o, p, v, alpha *float32, d, n int)")
-	Doc(fmt.Sprintf("mix%d%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", h, t.name, h, t.lanes))
+	TEXT(fmt.Sprintf("mix%d%s", h, t.name), NOSPLIT, "func(o, p, v, alpha, next *float32, d, n int)")
+	Doc(fmt.Sprintf("mix%d%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", h, t.name, h, t.lanes),
+		"Memory from next on is brought to the second-level cache, one line in four steps.")
 	Pragma("noescape")
 	o, p0, v0 := Load(Param("o"), GP64()), Load(Param("p"), GP64()), Load(Param("v"), GP64())
-	alpha := Load(Param("alpha"), GP64())
+	alpha, ahead := Load(Param("alpha"), GP64()), Load(Param("next"), GP64())
 	d, n := Load(Param("d"), GP64()), Load(Param("n"), GP64())
 	stride := GP64()
 	MOVQ(d, stride)
@@ -211,6 +212,8 @@ func mix(t isa, h int) {
 		for u := range 4 {
 			step(u)
 		}
+		PREFETCHT1(Mem{Base: ahead})
+		ADDQ(Imm(64), ahead)
 		ADDQ(Imm(16), p)
 		DECQ(turns)
 		JNZ(LabelRef(turn))
