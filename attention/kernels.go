@@ -45,11 +45,13 @@ type kernels struct {
 	mix func(h int, o, p, v, alpha, next []float32, d, n, stride int)
 	// finite reports whether no element is NaN or infinite.
 	finite func(x []float32) bool
+	// prefetch brings memory closer that is soon to be read or written.
+	prefetch func(x []float32)
 	// scale computes dst = src·factor + 0, where −0 + 0 = 0.
 	scale func(dst, src []float32, factor float32)
 }
 
 var portable = kernels{
 	rows: maxLanes, scores: scoresPortable, hide: hidePortable, softmax: softmaxPortable, mix: mixPortable, finite: finitePortable,
-	scale: scalePortable,
+	scale: scalePortable, prefetch: func([]float32) {},
 }

@@ -273,3 +273,8 @@ func scaleAVX2(dst *float32, src *float32, n int, factor float32)
 //
 //go:noescape
 func finiteAVX2(x *float32, n int) bool
+
+// prefetchAVX2 asks for n elements from x, in lines of 16.
+//
+//go:noescape
+func prefetchAVX2(x *float32, n int)

@@ -13449,3 +13449,16 @@ done:
 	MOVB      AL, ret+16(FP)
 	VZEROUPPER
 	RET
+
+// func prefetchAVX2(x *float32, n int)
+// Requires: MMX+
+TEXT ·prefetchAVX2(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), AX
+	MOVQ n+8(FP), CX
+
+line:
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, CX
+	JG         line
+	RET

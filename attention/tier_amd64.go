@@ -108,7 +108,8 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 			_, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+max(n, 1)-1], alpha[h-1]
 			mix[h](&o[0], &p[0], &v[0], &alpha[0], unsafe.SliceData(next), d, n)
 		},
-		finite: func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
+		finite:   func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
+		prefetch: func(x []float32) { prefetchAVX2(&x[0], len(x)) },
 		scale: func(dst, src []float32, factor float32) {
 			_ = dst[len(src)-1]
 			scaleAVX2(&dst[0], &src[0], len(src), factor)

@@ -223,6 +223,9 @@ func (k *Kernel) hidden(p *Part, kv int) bool {
 	return true
 }
 
+// rowsAhead is how many rows ahead queries and outputs are asked for: heads of one row are too short for the hardware to notice.
+const rowsAhead = 6
+
 // pack rotates and scales the tile's queries for one part.
 func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float32) {
 	d, width := k.headDim, k.group*k.headDim
@@ -230,6 +233,9 @@ func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float3
 		row := int(t.row) + i
 		src := q.Q[(row*k.heads+kv*k.group)*d:][:width]
 		dst := s.q[i*k.group*s.stride:]
+		if i+rowsAhead < int(t.rows) {
+			s.kern.prefetch(q.Q[((row+rowsAhead)*k.heads+kv*k.group)*d:][:width])
+		}
 		if k.rope != nil {
 			k.rope.RotateTo(dst, s.stride, src, shift+row, factor)
 			continue
@@ -320,6 +326,9 @@ func (k *Kernel) store(s *scratch, q *Query, t tile, kv int) {
 		x := &s.panels[i]
 		for l := range x.to - x.from {
 			at := row*k.heads + kv*k.group + g
+			if end := int(t.row + t.rows); g == 0 && row+rowsAhead < end {
+				s.kern.prefetch(q.Out[((row+rowsAhead)*k.heads+kv*k.group)*d:][:k.group*d])
+			}
 			out, sum := q.Out[at*d:(at+1)*d], total(&x.sum[l])
 			if sum == 0 {
 				clear(out)

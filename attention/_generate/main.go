@@ -64,6 +64,7 @@ func main() {
 	hideAVX2()
 	scale()
 	finite()
+	prefetch()
 	Generate()
 }
 
@@ -578,5 +579,18 @@ func finite() {
 	SETEQ(r)
 	Store(r, ReturnIndex(0))
 	VZEROUPPER()
+	RET()
+}
+
+func prefetch() {
+	TEXT("prefetchAVX2", NOSPLIT, "func(x *float32, n int)")
+	Doc("prefetchAVX2 asks for n elements from x, in lines of 16.")
+	Pragma("noescape")
+	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64())
+	Label("line")
+	PREFETCHT0(Mem{Base: x})
+	ADDQ(Imm(64), x)
+	SUBQ(Imm(16), n)
+	JG(LabelRef("line"))
 	RET()
 }
