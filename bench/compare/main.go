@@ -40,6 +40,7 @@ type options struct {
 	model   string
 	out     string
 	note    string
+	spec    bool
 }
 
 func main() {
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&o.model, "model", "smollm2-135m-instruct", "the model; empty for none")
 	flag.StringVar(&o.out, "out", "../results", "folder for results")
 	flag.StringVar(&o.note, "note", "", "a remark on the conditions, to stand above the tables")
+	flag.BoolVar(&o.spec, "spec", false, "only print the description of the cases, for running a peer's script by hand")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -101,16 +103,20 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.locate(ctx, spec); err != nil {
 		return err
 	}
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	if o.spec {
+		_, err := fmt.Printf("%s\n", data)
+		return err
+	}
 	dir, err := os.MkdirTemp("", "graphkv-compare-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "spec.json")
-	data, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
 	if err := os.WriteFile(path, data, 0o666); err != nil {
 		return err
 	}
