@@ -15,14 +15,16 @@ type Attention struct {
 	Layout  Layout
 	Shape   Shape
 	Out     []float32 // [rows][heads·headDim]
+	format  attention.Format
 	kernel  *attention.Kernel
 	pool    *pool.Pool
 	ws      attention.Workspace
 	queries []attention.Query
 }
 
-// NewAttention fills a layout with the spec's numbers. The pool stays the caller's.
-func NewAttention(l Layout, s Shape, p *pool.Pool) (*Attention, error) {
+// NewAttention fills a layout with the spec's numbers, keys and values in format f. The
+// pool stays the caller's.
+func NewAttention(l Layout, s Shape, f attention.Format, p *pool.Pool) (*Attention, error) {
 	rope, err := posenc.NewRoPE(posenc.Config{HeadDim: s.HeadDim, Base: RoPEBase, Pairing: posenc.HalfSplit})
 	if err != nil {
 		return nil, err
@@ -32,16 +34,16 @@ func NewAttention(l Layout, s Shape, p *pool.Pool) (*Attention, error) {
 		return nil, err
 	}
 	width := s.Heads * s.HeadDim
-	a := &Attention{Layout: l, Shape: s, kernel: k, pool: p, Out: make([]float32, l.Rows()*width)}
+	a := &Attention{Layout: l, Shape: s, format: f, kernel: k, pool: p, Out: make([]float32, l.Rows()*width)}
 	q := Values(l.Rows()*width, seedQ)
-	parts := a.parts(rope)
+	parts := a.parts(rope, f)
 	row := 0
 	for i, seg := range l.Segments {
 		first := seg.Tokens - seg.Rows // row 0 is this token of the segment
 		query := attention.Query{
 			Q:    q[row*width : (row+seg.Rows)*width],
 			Out:  a.Out[row*width : (row+seg.Rows)*width],
-			Rows: seg.Rows,
+			Rows: seg.Rows, Decode: seg.Rows == 1,
 		}
 		for _, src := range seg.Sources {
 			p := parts[src]
@@ -58,32 +60,21 @@ func NewAttention(l Layout, s Shape, p *pool.Pool) (*Attention, error) {
 }
 
 // parts returns every segment's keys and values.
-func (a *Attention) parts(rope *posenc.RoPE) []attention.Part {
+func (a *Attention) parts(rope *posenc.RoPE, f attention.Format) []attention.Part {
 	s, tokens := a.Shape, a.Layout.Tokens()
 	width := s.KVHeads * s.HeadDim
 	k, v := Values(tokens*width, seedK), Values(tokens*width, seedV)
 	parts := make([]attention.Part, len(a.Layout.Segments))
 	at := 0
 	for i, seg := range a.Layout.Segments {
-		parts[i] = newPart(s, rope, k[at*width:], v[at*width:], seg.Tokens)
+		key, value := k[at*width:(at+seg.Tokens)*width], v[at*width:(at+seg.Tokens)*width]
+		for t := range seg.Tokens {
+			rope.RotateHeads(key[t*width:(t+1)*width], s.KVHeads, t)
+		}
+		parts[i] = attention.Part{KV: attention.PackKV(f, s.KVHeads, s.HeadDim, key, value), Len: seg.Tokens}
 		at += seg.Tokens
 	}
 	return parts
-}
-
-// newPart stores keys and values [tokens][KVHeads·HeadDim] as the kernel reads them.
-func newPart(s Shape, rope *posenc.RoPE, k, v []float32, tokens int) attention.Part {
-	d := s.HeadDim
-	p := attention.Part{K: make([]float32, s.KVHeads*tokens*d), V: make([]float32, s.KVHeads*tokens*d), Len: tokens}
-	for t := range tokens {
-		for h := range s.KVHeads {
-			from, to := (t*s.KVHeads+h)*d, (h*tokens+t)*d
-			copy(p.K[to:to+d], k[from:from+d])
-			rope.Rotate(p.K[to:to+d], t)
-			copy(p.V[to:to+d], v[from:from+d])
-		}
-	}
-	return p
 }
 
 // Run computes the output once.
@@ -91,7 +82,11 @@ func (a *Attention) Run() error { return a.kernel.Attend(a.pool, &a.ws, a.querie
 
 // Bytes returns the size of the keys and values that are read.
 func (a *Attention) Bytes() int64 {
-	return 2 * 4 * int64(a.Layout.Tokens()) * int64(a.Shape.KVHeads*a.Shape.HeadDim)
+	n := 0
+	for _, s := range a.Layout.Segments {
+		n += attention.KVSize(a.format, a.Shape.KVHeads, a.Shape.HeadDim, s.Tokens)
+	}
+	return int64(n)
 }
 
 // CheckRows returns the rows whose output contenders compare: spread over the

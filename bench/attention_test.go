@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/internal/pool"
 )
 
@@ -75,7 +76,7 @@ func TestAttentionAgainstReference(t *testing.T) {
 	defer p.Close()
 	for name, s := range Shapes {
 		for _, l := range Layouts(32) {
-			a, err := NewAttention(l, s, p)
+			a, err := NewAttention(l, s, attention.F32, p)
 			require.NoError(t, err)
 			require.NoError(t, a.Run())
 			rows := l.CheckRows()
@@ -93,7 +94,7 @@ func TestAttendAllocatesNothing(t *testing.T) {
 	p := pool.New(2)
 	defer p.Close()
 	for _, l := range Layouts(32) {
-		a, err := NewAttention(l, Shapes["A"], p)
+		a, err := NewAttention(l, Shapes["A"], attention.F32, p)
 		require.NoError(t, err)
 		require.NoError(t, a.Run())
 		require.Zero(t, testing.AllocsPerRun(3, func() {
@@ -104,10 +105,10 @@ func TestAttendAllocatesNothing(t *testing.T) {
 	}
 }
 
-func benchAttention(b *testing.B, l Layout, s Shape, threads int) {
+func benchAttention(b *testing.B, l Layout, s Shape, f attention.Format, threads int) {
 	p := pool.New(threads)
 	defer p.Close()
-	a, err := NewAttention(l, s, p)
+	a, err := NewAttention(l, s, f, p)
 	require.NoError(b, err)
 	require.NoError(b, a.Run())
 	peak := FMAPeak(threads)
@@ -135,7 +136,7 @@ func BenchmarkAttention(b *testing.B) {
 		for _, shape := range []string{"A", "B"} {
 			for _, threads := range Threads() {
 				b.Run(fmt.Sprintf("layout=%s/shape=%s/threads=%d", l.Name, shape, threads), func(b *testing.B) {
-					benchAttention(b, l, Shapes[shape], threads)
+					benchAttention(b, l, Shapes[shape], attention.F32, threads)
 				})
 			}
 		}
@@ -144,11 +145,13 @@ func BenchmarkAttention(b *testing.B) {
 
 // Caches from the second-level cache's size to beyond the last level's.
 func BenchmarkDecodeLengths(b *testing.B) {
-	for _, keys := range []int{128, 1024, 4096, 32768, 131072} {
-		for _, threads := range Threads() {
-			b.Run(fmt.Sprintf("shape=B/keys=%d/threads=%d", keys, threads), func(b *testing.B) {
-				benchAttention(b, Decode(keys), Shapes["B"], threads)
-			})
+	for f := attention.F32; f.Valid(); f++ {
+		for _, keys := range []int{128, 1024, 4096, 32768, 131072} {
+			for _, threads := range Threads() {
+				b.Run(fmt.Sprintf("format=%v/keys=%d/threads=%d", f, keys, threads), func(b *testing.B) {
+					benchAttention(b, Decode(keys), Shapes["B"], f, threads)
+				})
+			}
 		}
 	}
 }
@@ -160,7 +163,7 @@ func BenchmarkCitationsScaling(b *testing.B) {
 			l := Citations(segments, 128, 4)
 			p := pool.New(1)
 			defer p.Close()
-			a, err := NewAttention(l, Shapes["A"], p)
+			a, err := NewAttention(l, Shapes["A"], attention.F32, p)
 			require.NoError(b, err)
 			for b.Loop() {
 				if err := a.Run(); err != nil {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/hub"
-	"github.com/graphkv/graphkv/kvcache"
 )
 
 const modelRef = "smollm2-135m-instruct"
@@ -103,77 +102,41 @@ func BenchmarkModel(b *testing.B) {
 	}
 }
 
-// sharing runs n questions at once over the same cached passages and returns the
-// bytes that each allocated.
-func sharing(t testing.TB, e *Engine, n int) (perRequest int64, before, after kvcache.Stats) {
-	order := upTo(e.spec.Passages.Count)
-	plan := func() *graphkv.Plan {
-		p, err := e.Compile(e.passages(graphkv.Block, order, cached))
-		require.NoError(t, err)
-		return p
+// BenchmarkSharing runs 64 questions at once over the same cached passages. The bytes
+// that each allocates are to be of the size of its own keys and values; that the
+// passages' stay as they are is a test of the engine.
+func BenchmarkSharing(b *testing.B) {
+	const n = 64
+	s := NewSpec(1)
+	e := engine(b, s, runtime.GOMAXPROCS(0))
+	p, err := e.Compile(e.passages(graphkv.Block, upTo(s.Passages.Count), cached))
+	require.NoError(b, err)
+	_, err = e.Generate(b.Context(), p)
+	require.NoError(b, err)
+	ask := func() {
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				_, err := e.Generate(b.Context(), p)
+				assert.NoError(b, err)
+			})
+		}
+		wg.Wait()
 	}
-	for range 2 { // the second finds every buffer grown
-		_, err := e.Generate(t.Context(), plan())
-		require.NoError(t, err)
-	}
-	plans := make([]*graphkv.Plan, n)
-	for i := range plans {
-		plans[i] = plan()
-	}
-	before = e.CacheStats()
+	ask() // grows what is used again
+	before := e.Stats().Cache
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	allocated := m.TotalAlloc
-	var wg sync.WaitGroup
-	for _, p := range plans {
-		wg.Go(func() {
-			_, err := e.Generate(t.Context(), p)
-			assert.NoError(t, err)
-		})
+	for b.Loop() {
+		ask()
 	}
-	wg.Wait()
 	runtime.ReadMemStats(&m)
-	return int64(m.TotalAlloc-allocated) / int64(n), before, e.CacheStats()
-}
-
-// Questions that run at once over the same passages share one copy of their keys and
-// values: what each needs beside them is its own.
-func TestSharing(t *testing.T) {
-	s := NewSpec(8) // shorter passages, to be quick
-	e := engine(t, s, 2)
-	const n = 64
-	perRequest, before, after := sharing(t, e, n)
-	shape := e.Model().Config().KVShape()
-	own, err := shape.Bytes(s.Passages.Question)
-	require.NoError(t, err)
-	passages, err := shape.Bytes(s.Passages.Count * s.Passages.Tokens)
-	require.NoError(t, err)
-	t.Logf("%d bytes a request; its own keys and values take %d, the passages' %d", perRequest, own, passages)
-
-	assert.Equal(t, before.Bytes, after.Bytes, "the cache has grown")
-	assert.Equal(t, before.Misses, after.Misses)
-	assert.Equal(t, s.Passages.Count, after.Entries)
-	assert.LessOrEqual(t, after.Bytes, passages+int64(s.Passages.Count)*kvcache.EntryOverhead)
-	// Beside its keys and values a request has logits and bookkeeping, and each of the
-	// first ones a workspace that later ones use again.
-	assert.Less(t, perRequest, own+passages/8)
-}
-
-// Passages in a new order take no longer than in the old one. This is a smoke test
-// on a busy machine; the comparison proper is bench/compare's.
-func TestMoving(t *testing.T) {
-	e := engine(t, NewSpec(4), 2)
-	best := func(variant string) time.Duration {
-		least := time.Hour
-		for range 5 {
-			d, err := e.TTFT(graphkv.Block, variant)
-			require.NoError(t, err)
-			least = min(least, d)
-		}
-		return least
-	}
-	best(SameOrder) // encodes the passages
-	same, moved := best(SameOrder), best(NewOrder)
-	t.Logf("same order %v, new order %v", same, moved)
-	assert.Less(t, moved.Seconds(), same.Seconds()*1.5)
+	own, err := e.Model().Config().KVShape().Bytes(s.Passages.Question)
+	require.NoError(b, err)
+	b.ReportMetric(float64(m.TotalAlloc-allocated)/float64(n*b.N), "B/request")
+	b.ReportMetric(float64(own), "ownKV-B/request")
+	b.ReportMetric(float64(before.Bytes), "passages-B")
+	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "requests/s")
+	require.Equal(b, before.Bytes, e.Stats().Cache.Bytes)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/internal/gemm"
 	"github.com/graphkv/graphkv/internal/pool"
 )
@@ -65,7 +66,7 @@ func (r *Runner) prepare(c Case) (*Attention, error) {
 		return nil, err
 	}
 	r.attention, r.built = nil, ""
-	a, err := NewAttention(l, r.spec.Shapes[c.Shape], r.pool)
+	a, err := NewAttention(l, r.spec.Shapes[c.Shape], attention.Format(c.Format), r.pool)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ package bench
 import (
 	"fmt"
 	"slices"
+
+	"github.com/graphkv/graphkv/attention"
 )
 
 // Kinds of cases.
@@ -24,6 +26,7 @@ type Case struct {
 	Kind    string `json:"kind"`
 	Layout  string `json:"layout,omitempty"`  // attention
 	Shape   string `json:"shape,omitempty"`   // attention
+	Format  uint8  `json:"format,omitempty"`  // attention: how keys and values are stored
 	Size    []int  `json:"size,omitempty"`    // gemm: rows, n, k; plan: segments, edges of each, block size
 	Tokens  int    `json:"tokens,omitempty"`  // prefill, decode
 	Variant string `json:"variant,omitempty"` // ttft, graph: what is cached, and in which order it is asked for
@@ -101,6 +104,13 @@ func NewSpec(scale int) *Spec {
 				Work: l.FLOP(Shapes[shape]) / 1e9, Unit: "GFLOP/s", CheckRows: l.CheckRows(),
 			})
 		}
+	}
+	for f := attention.F32 + 1; f.Valid(); f++ {
+		l := s.Layouts[4] // decode
+		s.Cases = append(s.Cases, Case{
+			ID: fmt.Sprintf("attention/L5/B/%v", f), Kind: KindAttention, Layout: l.Name, Shape: "B", Format: uint8(f),
+			Work: l.FLOP(Shapes["B"]) / 1e9, Unit: "GFLOP/s", Alone: true,
+		})
 	}
 	// Eight times L3's segments at the same degree: should cost eight times as much.
 	wide := Citations(512, n(128), 4)

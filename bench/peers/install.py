@@ -44,7 +44,7 @@ def install(name: str) -> pathlib.Path:
         # A wheel from elsewhere would not be built for this machine.
         command += ["--no-binary", "llama-cpp-python"]
     command += ["-r", str(HERE / f"requirements-{name}.txt")]
-    subprocess.run(command, env=env, check=True, stdout=sys.stderr)
+    subprocess.run(command, env=env, check=True, stdout=sys.stderr, cwd=folder)
     stamp.write_text(wanted)
     return python
 
