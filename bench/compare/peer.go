@@ -49,7 +49,7 @@ var pythons = []string{"python3", "python"}
 func (p *peer) start(ctx context.Context, folder, spec string) error {
 	i := slices.IndexFunc(pythons, func(name string) bool { _, err := exec.LookPath(name); return err == nil })
 	if i < 0 {
-		return errors.New("Python is not installed")
+		return errors.New("no Python was found")
 	}
 	install := exec.CommandContext(ctx, pythons[i], filepath.Join(folder, "install.py"), p.name)
 	install.Stderr = os.Stderr

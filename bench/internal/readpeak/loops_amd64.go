@@ -15,5 +15,5 @@ func loopFor(t cpu.Tier) func(b []byte) {
 	case cpu.AVX2:
 		return func(b []byte) { readAVX2(&b[0], len(b)/streams) }
 	}
-	return readPortable
+	return func(b []byte) { readPortable(b) }
 }

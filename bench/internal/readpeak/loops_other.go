@@ -6,4 +6,4 @@ package readpeak
 
 import "github.com/graphkv/graphkv/internal/cpu"
 
-func loopFor(cpu.Tier) func(b []byte) { return readPortable }
+func loopFor(cpu.Tier) func(b []byte) { return func(b []byte) { readPortable(b) } }
