@@ -47,6 +47,7 @@ type call struct {
 	products []Product
 	first    []int // per product: its first task; then the number of tasks
 	groups   []int // per product: tasks along its panels
+	whole    []int // per product: how many of them take perGroup panels; the others take half a stream
 	perGroup []int // per product: panels per task
 	a        []float32
 	lda, k   int
@@ -201,19 +202,29 @@ func (m *call) cut(workers int, quantised bool) int {
 		panels += x.W.numPanels()
 	}
 	per := min(panels*blocks/(workers*tasksPerWorker), mostPanels)
-	m.first, m.groups, m.perGroup = m.first[:0], m.groups[:0], m.perGroup[:0]
-	tasks := 0
-	for _, x := range m.products {
-		// Whole kernel widths, or a narrower kernel where balance needs it.
+	m.first, m.groups, m.whole, m.perGroup = m.first[:0], m.groups[:0], m.whole[:0], m.perGroup[:0]
+	tasks, streams := 0, 0
+	for i, x := range m.products {
+		n := x.W.numPanels()
 		wide := m.width(x.W)
 		for wide > max(per, 1) {
 			wide /= 2
 		}
-		perGroup := max(per/wide*wide, 1)
+		perGroup, tail := max(per/wide*wide, 1), 0
+		if x.W.format != F32 && m.direct() {
+			// Whole streams, or the memory is read twice. What is over after each worker has had as many is cut finer.
+			perGroup = max(per/together, 1) * together
+			streams += ceil(n, together)
+			if i == len(m.products)-1 && perGroup == together && n%together == 0 && workers > 1 {
+				tail = min(streams%workers, n/together)
+			}
+		}
+		whole := ceil(n-tail*together, perGroup)
 		m.first = append(m.first, tasks)
 		m.perGroup = append(m.perGroup, perGroup)
-		m.groups = append(m.groups, ceil(x.W.numPanels(), perGroup))
-		tasks += blocks * m.groups[len(m.groups)-1]
+		m.whole = append(m.whole, whole)
+		m.groups = append(m.groups, whole+2*tail)
+		tasks += blocks * (whole + 2*tail)
 	}
 	return tasks
 }
@@ -263,6 +274,10 @@ func (m *call) block(worker, task int) {
 	b, g := task/m.groups[i], task%m.groups[i]
 	full := x.W.n / Panel // panels that are full; one more follows if Panel does not divide N
 	begin, end := g*m.perGroup[i], min((g+1)*m.perGroup[i], x.W.numPanels())
+	if over := g - m.whole[i]; over >= 0 {
+		begin = m.whole[i]*m.perGroup[i] + over*together/2
+		end = begin + together/2
+	}
 	for p := begin; p < end; {
 		wide := 1
 		if p < full {

@@ -40,95 +40,59 @@ DATA numbersLess8<>+56(SB)/4, $(6.0)
 DATA numbersLess8<>+60(SB)/4, $(7.0)
 GLOBL numbersLess8<>(SB), RODATA|NOPTR, $64
 
-DATA lowField<>+0(SB)/4, $0x0000000f
-DATA lowField<>+4(SB)/4, $0x0000000f
-DATA lowField<>+8(SB)/4, $0x0000000f
-DATA lowField<>+12(SB)/4, $0x0000000f
-DATA lowField<>+16(SB)/4, $0x0000000f
-DATA lowField<>+20(SB)/4, $0x0000000f
-DATA lowField<>+24(SB)/4, $0x0000000f
-DATA lowField<>+28(SB)/4, $0x0000000f
-DATA lowField<>+32(SB)/4, $0x0000000f
-DATA lowField<>+36(SB)/4, $0x0000000f
-DATA lowField<>+40(SB)/4, $0x0000000f
-DATA lowField<>+44(SB)/4, $0x0000000f
-DATA lowField<>+48(SB)/4, $0x0000000f
-DATA lowField<>+52(SB)/4, $0x0000000f
-DATA lowField<>+56(SB)/4, $0x0000000f
-DATA lowField<>+60(SB)/4, $0x0000000f
-GLOBL lowField<>(SB), RODATA|NOPTR, $64
+DATA lowFields<>+0(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+4(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+8(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+12(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+16(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+20(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+24(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+28(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+32(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+36(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+40(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+44(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+48(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+52(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+56(SB)/4, $0x0f0f0f0f
+DATA lowFields<>+60(SB)/4, $0x0f0f0f0f
+GLOBL lowFields<>(SB), RODATA|NOPTR, $64
 
-DATA highField<>+0(SB)/4, $0x000000f0
-DATA highField<>+4(SB)/4, $0x000000f0
-DATA highField<>+8(SB)/4, $0x000000f0
-DATA highField<>+12(SB)/4, $0x000000f0
-DATA highField<>+16(SB)/4, $0x000000f0
-DATA highField<>+20(SB)/4, $0x000000f0
-DATA highField<>+24(SB)/4, $0x000000f0
-DATA highField<>+28(SB)/4, $0x000000f0
-DATA highField<>+32(SB)/4, $0x000000f0
-DATA highField<>+36(SB)/4, $0x000000f0
-DATA highField<>+40(SB)/4, $0x000000f0
-DATA highField<>+44(SB)/4, $0x000000f0
-DATA highField<>+48(SB)/4, $0x000000f0
-DATA highField<>+52(SB)/4, $0x000000f0
-DATA highField<>+56(SB)/4, $0x000000f0
-DATA highField<>+60(SB)/4, $0x000000f0
-GLOBL highField<>(SB), RODATA|NOPTR, $64
+DATA eights<>+0(SB)/4, $0x08080808
+DATA eights<>+4(SB)/4, $0x08080808
+DATA eights<>+8(SB)/4, $0x08080808
+DATA eights<>+12(SB)/4, $0x08080808
+DATA eights<>+16(SB)/4, $0x08080808
+DATA eights<>+20(SB)/4, $0x08080808
+DATA eights<>+24(SB)/4, $0x08080808
+DATA eights<>+28(SB)/4, $0x08080808
+DATA eights<>+32(SB)/4, $0x08080808
+DATA eights<>+36(SB)/4, $0x08080808
+DATA eights<>+40(SB)/4, $0x08080808
+DATA eights<>+44(SB)/4, $0x08080808
+DATA eights<>+48(SB)/4, $0x08080808
+DATA eights<>+52(SB)/4, $0x08080808
+DATA eights<>+56(SB)/4, $0x08080808
+DATA eights<>+60(SB)/4, $0x08080808
+GLOBL eights<>(SB), RODATA|NOPTR, $64
 
-DATA eight<>+0(SB)/4, $0x00000008
-DATA eight<>+4(SB)/4, $0x00000008
-DATA eight<>+8(SB)/4, $0x00000008
-DATA eight<>+12(SB)/4, $0x00000008
-DATA eight<>+16(SB)/4, $0x00000008
-DATA eight<>+20(SB)/4, $0x00000008
-DATA eight<>+24(SB)/4, $0x00000008
-DATA eight<>+28(SB)/4, $0x00000008
-DATA eight<>+32(SB)/4, $0x00000008
-DATA eight<>+36(SB)/4, $0x00000008
-DATA eight<>+40(SB)/4, $0x00000008
-DATA eight<>+44(SB)/4, $0x00000008
-DATA eight<>+48(SB)/4, $0x00000008
-DATA eight<>+52(SB)/4, $0x00000008
-DATA eight<>+56(SB)/4, $0x00000008
-DATA eight<>+60(SB)/4, $0x00000008
-GLOBL eight<>(SB), RODATA|NOPTR, $64
-
-DATA eightHigh<>+0(SB)/4, $0x00000080
-DATA eightHigh<>+4(SB)/4, $0x00000080
-DATA eightHigh<>+8(SB)/4, $0x00000080
-DATA eightHigh<>+12(SB)/4, $0x00000080
-DATA eightHigh<>+16(SB)/4, $0x00000080
-DATA eightHigh<>+20(SB)/4, $0x00000080
-DATA eightHigh<>+24(SB)/4, $0x00000080
-DATA eightHigh<>+28(SB)/4, $0x00000080
-DATA eightHigh<>+32(SB)/4, $0x00000080
-DATA eightHigh<>+36(SB)/4, $0x00000080
-DATA eightHigh<>+40(SB)/4, $0x00000080
-DATA eightHigh<>+44(SB)/4, $0x00000080
-DATA eightHigh<>+48(SB)/4, $0x00000080
-DATA eightHigh<>+52(SB)/4, $0x00000080
-DATA eightHigh<>+56(SB)/4, $0x00000080
-DATA eightHigh<>+60(SB)/4, $0x00000080
-GLOBL eightHigh<>(SB), RODATA|NOPTR, $64
-
-DATA sixteenth<>+0(SB)/4, $(0.0625)
-DATA sixteenth<>+4(SB)/4, $(0.0625)
-DATA sixteenth<>+8(SB)/4, $(0.0625)
-DATA sixteenth<>+12(SB)/4, $(0.0625)
-DATA sixteenth<>+16(SB)/4, $(0.0625)
-DATA sixteenth<>+20(SB)/4, $(0.0625)
-DATA sixteenth<>+24(SB)/4, $(0.0625)
-DATA sixteenth<>+28(SB)/4, $(0.0625)
-DATA sixteenth<>+32(SB)/4, $(0.0625)
-DATA sixteenth<>+36(SB)/4, $(0.0625)
-DATA sixteenth<>+40(SB)/4, $(0.0625)
-DATA sixteenth<>+44(SB)/4, $(0.0625)
-DATA sixteenth<>+48(SB)/4, $(0.0625)
-DATA sixteenth<>+52(SB)/4, $(0.0625)
-DATA sixteenth<>+56(SB)/4, $(0.0625)
-DATA sixteenth<>+60(SB)/4, $(0.0625)
-GLOBL sixteenth<>(SB), RODATA|NOPTR, $64
+DATA topScale<>+0(SB)/4, $(0.000000059604645)
+DATA topScale<>+4(SB)/4, $(0.000000059604645)
+DATA topScale<>+8(SB)/4, $(0.000000059604645)
+DATA topScale<>+12(SB)/4, $(0.000000059604645)
+DATA topScale<>+16(SB)/4, $(0.000000059604645)
+DATA topScale<>+20(SB)/4, $(0.000000059604645)
+DATA topScale<>+24(SB)/4, $(0.000000059604645)
+DATA topScale<>+28(SB)/4, $(0.000000059604645)
+DATA topScale<>+32(SB)/4, $(0.000000059604645)
+DATA topScale<>+36(SB)/4, $(0.000000059604645)
+DATA topScale<>+40(SB)/4, $(0.000000059604645)
+DATA topScale<>+44(SB)/4, $(0.000000059604645)
+DATA topScale<>+48(SB)/4, $(0.000000059604645)
+DATA topScale<>+52(SB)/4, $(0.000000059604645)
+DATA topScale<>+56(SB)/4, $(0.000000059604645)
+DATA topScale<>+60(SB)/4, $(0.000000059604645)
+GLOBL topScale<>(SB), RODATA|NOPTR, $64
 
 DATA signs<>+0(SB)/4, $0x80000000
 DATA signs<>+4(SB)/4, $0x80000000
@@ -147,6 +111,78 @@ DATA signs<>+52(SB)/4, $0x80000000
 DATA signs<>+56(SB)/4, $0x80000000
 DATA signs<>+60(SB)/4, $0x80000000
 GLOBL signs<>(SB), RODATA|NOPTR, $64
+
+DATA toTop0<>+0(SB)/4, $0x00808080
+DATA toTop0<>+4(SB)/4, $0x04808080
+DATA toTop0<>+8(SB)/4, $0x08808080
+DATA toTop0<>+12(SB)/4, $0x0c808080
+DATA toTop0<>+16(SB)/4, $0x00808080
+DATA toTop0<>+20(SB)/4, $0x04808080
+DATA toTop0<>+24(SB)/4, $0x08808080
+DATA toTop0<>+28(SB)/4, $0x0c808080
+DATA toTop0<>+32(SB)/4, $0x00808080
+DATA toTop0<>+36(SB)/4, $0x04808080
+DATA toTop0<>+40(SB)/4, $0x08808080
+DATA toTop0<>+44(SB)/4, $0x0c808080
+DATA toTop0<>+48(SB)/4, $0x00808080
+DATA toTop0<>+52(SB)/4, $0x04808080
+DATA toTop0<>+56(SB)/4, $0x08808080
+DATA toTop0<>+60(SB)/4, $0x0c808080
+GLOBL toTop0<>(SB), RODATA|NOPTR, $64
+
+DATA toTop1<>+0(SB)/4, $0x01808080
+DATA toTop1<>+4(SB)/4, $0x05808080
+DATA toTop1<>+8(SB)/4, $0x09808080
+DATA toTop1<>+12(SB)/4, $0x0d808080
+DATA toTop1<>+16(SB)/4, $0x01808080
+DATA toTop1<>+20(SB)/4, $0x05808080
+DATA toTop1<>+24(SB)/4, $0x09808080
+DATA toTop1<>+28(SB)/4, $0x0d808080
+DATA toTop1<>+32(SB)/4, $0x01808080
+DATA toTop1<>+36(SB)/4, $0x05808080
+DATA toTop1<>+40(SB)/4, $0x09808080
+DATA toTop1<>+44(SB)/4, $0x0d808080
+DATA toTop1<>+48(SB)/4, $0x01808080
+DATA toTop1<>+52(SB)/4, $0x05808080
+DATA toTop1<>+56(SB)/4, $0x09808080
+DATA toTop1<>+60(SB)/4, $0x0d808080
+GLOBL toTop1<>(SB), RODATA|NOPTR, $64
+
+DATA toTop2<>+0(SB)/4, $0x02808080
+DATA toTop2<>+4(SB)/4, $0x06808080
+DATA toTop2<>+8(SB)/4, $0x0a808080
+DATA toTop2<>+12(SB)/4, $0x0e808080
+DATA toTop2<>+16(SB)/4, $0x02808080
+DATA toTop2<>+20(SB)/4, $0x06808080
+DATA toTop2<>+24(SB)/4, $0x0a808080
+DATA toTop2<>+28(SB)/4, $0x0e808080
+DATA toTop2<>+32(SB)/4, $0x02808080
+DATA toTop2<>+36(SB)/4, $0x06808080
+DATA toTop2<>+40(SB)/4, $0x0a808080
+DATA toTop2<>+44(SB)/4, $0x0e808080
+DATA toTop2<>+48(SB)/4, $0x02808080
+DATA toTop2<>+52(SB)/4, $0x06808080
+DATA toTop2<>+56(SB)/4, $0x0a808080
+DATA toTop2<>+60(SB)/4, $0x0e808080
+GLOBL toTop2<>(SB), RODATA|NOPTR, $64
+
+DATA toTop3<>+0(SB)/4, $0x03808080
+DATA toTop3<>+4(SB)/4, $0x07808080
+DATA toTop3<>+8(SB)/4, $0x0b808080
+DATA toTop3<>+12(SB)/4, $0x0f808080
+DATA toTop3<>+16(SB)/4, $0x03808080
+DATA toTop3<>+20(SB)/4, $0x07808080
+DATA toTop3<>+24(SB)/4, $0x0b808080
+DATA toTop3<>+28(SB)/4, $0x0f808080
+DATA toTop3<>+32(SB)/4, $0x03808080
+DATA toTop3<>+36(SB)/4, $0x07808080
+DATA toTop3<>+40(SB)/4, $0x0b808080
+DATA toTop3<>+44(SB)/4, $0x0f808080
+DATA toTop3<>+48(SB)/4, $0x03808080
+DATA toTop3<>+52(SB)/4, $0x07808080
+DATA toTop3<>+56(SB)/4, $0x0b808080
+DATA toTop3<>+60(SB)/4, $0x0f808080
+GLOBL toTop3<>(SB), RODATA|NOPTR, $64
 
 // func expandF16AVX2(dst *float32, b *byte, stride int, k int)
 // Requires: AVX, F16C
@@ -3098,104 +3134,92 @@ TEXT ·expandQ4_0AVX2(SB), NOSPLIT, $128-32
 
 block:
 	VCVTPH2PS 256(DX), Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, (SP)
 	VCVTPH2PS 272(DX), Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, 64(SP)
 	MOVQ      $0x00000004, SI
 
 turn:
 	VMOVUPS   (SP), Y0
 	VMOVDQU   (DX), Y1
-	VMULPS    sixteenth<>+0(SB), Y0, Y2
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSRLD    $0x04, Y1, Y2
+	VPAND     lowFields<>+0(SB), Y1, Y1
+	VPAND     lowFields<>+0(SB), Y2, Y2
+	VPSUBB    eights<>+0(SB), Y1, Y1
+	VPSUBB    eights<>+0(SB), Y2, Y2
+	VPSHUFB   toTop0<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, (AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
+	VPSHUFB   toTop0<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
+	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 64(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop1<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 128(AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
+	VPSHUFB   toTop1<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
+	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 192(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop2<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 256(AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
-	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
-	VMOVUPS   Y3, 320(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop2<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
-	VMOVUPS   Y3, 384(AX)
-	VPAND     highField<>+0(SB), Y1, Y0
-	VPSUBD    eightHigh<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMULPS    Y2, Y0, Y0
-	VMOVUPS   Y0, 448(AX)
+	VMOVUPS   Y3, 320(AX)
+	VPSHUFB   toTop3<>+0(SB), Y1, Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, 384(AX)
+	VPSHUFB   toTop3<>+0(SB), Y2, Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, 448(AX)
 	VMOVUPS   64(SP), Y0
 	VMOVDQU   32(DX), Y1
-	VMULPS    sixteenth<>+0(SB), Y0, Y2
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSRLD    $0x04, Y1, Y2
+	VPAND     lowFields<>+0(SB), Y1, Y1
+	VPAND     lowFields<>+0(SB), Y2, Y2
+	VPSUBB    eights<>+0(SB), Y1, Y1
+	VPSUBB    eights<>+0(SB), Y2, Y2
+	VPSHUFB   toTop0<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 32(AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
+	VPSHUFB   toTop0<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
+	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 96(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop1<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 160(AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
+	VPSHUFB   toTop1<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
+	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 224(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop2<>+0(SB), Y1, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
 	VMOVUPS   Y3, 288(AX)
-	VPAND     highField<>+0(SB), Y1, Y3
-	VPSUBD    eightHigh<>+0(SB), Y3, Y3
-	VCVTDQ2PS Y3, Y3
-	VMULPS    Y2, Y3, Y3
-	VMOVUPS   Y3, 352(AX)
-	VPSRLD    $0x08, Y1, Y1
-	VPAND     lowField<>+0(SB), Y1, Y3
-	VPSUBD    eight<>+0(SB), Y3, Y3
+	VPSHUFB   toTop2<>+0(SB), Y2, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y0, Y3, Y3
-	VMOVUPS   Y3, 416(AX)
-	VPAND     highField<>+0(SB), Y1, Y0
-	VPSUBD    eightHigh<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMULPS    Y2, Y0, Y0
-	VMOVUPS   Y0, 480(AX)
+	VMOVUPS   Y3, 352(AX)
+	VPSHUFB   toTop3<>+0(SB), Y1, Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, 416(AX)
+	VPSHUFB   toTop3<>+0(SB), Y2, Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, 480(AX)
 	ADDQ      $0x00000200, AX
 	ADDQ      $0x00000040, DX
 	DECQ      SI
@@ -3221,8 +3245,10 @@ TEXT ·direct1x16Q4_0AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, (SP)
 	VCVTPH2PS 272(DX), Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, 64(SP)
 	MOVQ      $0x00000004, SI
 
@@ -3230,112 +3256,98 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y2
 	VMOVDQU      (DX), Y3
-	VMULPS       sixteenth<>+0(SB), Y2, Y4
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSRLD       $0x04, Y3, Y4
+	VPAND        lowFields<>+0(SB), Y3, Y3
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPSUBB       eights<>+0(SB), Y3, Y3
+	VPSUBB       eights<>+0(SB), Y4, Y4
+	VPSHUFB      toTop0<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
+	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 4(AX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop1<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 8(AX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
+	VPSHUFB      toTop1<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
+	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 12(AX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop2<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 16(AX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VBROADCASTSS 20(AX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop2<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y5, Y0
-	VPAND        highField<>+0(SB), Y3, Y2
-	VPSUBD       eightHigh<>+0(SB), Y2, Y2
-	VCVTDQ2PS    Y2, Y2
-	VMULPS       Y4, Y2, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 20(AX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VPSHUFB      toTop3<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 24(AX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VPSHUFB      toTop3<>+0(SB), Y4, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y3, Y0
 	VMOVUPS      64(SP), Y2
 	VMOVDQU      32(DX), Y3
-	VMULPS       sixteenth<>+0(SB), Y2, Y4
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSRLD       $0x04, Y3, Y4
+	VPAND        lowFields<>+0(SB), Y3, Y3
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPSUBB       eights<>+0(SB), Y3, Y3
+	VPSUBB       eights<>+0(SB), Y4, Y4
+	VPSHUFB      toTop0<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
+	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 4(AX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop1<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 8(AX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
+	VPSHUFB      toTop1<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
+	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 12(AX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop2<>+0(SB), Y3, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
 	VBROADCASTSS 16(AX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VPAND        highField<>+0(SB), Y3, Y5
-	VPSUBD       eightHigh<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VBROADCASTSS 20(AX), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VPSRLD       $0x08, Y3, Y3
-	VPAND        lowField<>+0(SB), Y3, Y5
-	VPSUBD       eight<>+0(SB), Y5, Y5
+	VPSHUFB      toTop2<>+0(SB), Y4, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y2, Y5, Y5
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y5, Y1
-	VPAND        highField<>+0(SB), Y3, Y2
-	VPSUBD       eightHigh<>+0(SB), Y2, Y2
-	VCVTDQ2PS    Y2, Y2
-	VMULPS       Y4, Y2, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VBROADCASTSS 20(AX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VPSHUFB      toTop3<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 24(AX), Y5
+	VFMADD231PS  Y5, Y3, Y1
+	VPSHUFB      toTop3<>+0(SB), Y4, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -3368,12 +3380,16 @@ TEXT ·direct1x32Q4_0AVX2(SB), NOSPLIT, $256-48
 
 block:
 	VCVTPH2PS 256(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 272(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	VCVTPH2PS 544(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 128(SP)
 	VCVTPH2PS 560(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 192(SP)
 	MOVQ      $0x00000004, SI
 
@@ -3381,221 +3397,193 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y4
 	VMOVDQU      (DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VBROADCASTSS 20(AX), Y8
-	VFMADD231PS  Y8, Y7, Y0
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y7, Y0
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 20(AX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 24(AX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      64(SP), Y4
 	VMOVDQU      32(DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VBROADCASTSS 20(AX), Y8
-	VFMADD231PS  Y8, Y7, Y1
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y7, Y1
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 20(AX), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 24(AX), Y7
+	VFMADD231PS  Y7, Y5, Y1
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y5, Y1
 	PREFETCHT0   9504(DX)
 	VMOVUPS      128(SP), Y4
 	VMOVDQU      288(DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VBROADCASTSS 20(AX), Y8
-	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 20(AX), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 24(AX), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y5, Y2
 	VMOVUPS      192(SP), Y4
 	VMOVDQU      320(DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VBROADCASTSS 20(AX), Y8
-	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 20(AX), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 24(AX), Y7
+	VFMADD231PS  Y7, Y5, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -3630,8 +3618,10 @@ TEXT ·direct2x16Q4_0AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 272(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	MOVQ      $0x00000004, SI
 
@@ -3639,144 +3629,130 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y4
 	VMOVDQU      (DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 20(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 24(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 28(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 32(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 36(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 40(AX), Y8
 	VFMADD231PS  Y8, Y7, Y0
 	VBROADCASTSS 44(AX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y7, Y0
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y7, Y2
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 48(AX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VBROADCASTSS 52(AX), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y5, Y2
 	VMOVUPS      64(SP), Y4
 	VMOVDQU      32(DX), Y5
-	VMULPS       sixteenth<>+0(SB), Y4, Y6
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSRLD       $0x04, Y5, Y6
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPSUBB       eights<>+0(SB), Y5, Y5
+	VPSUBB       eights<>+0(SB), Y6, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS (AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 4(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 8(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 12(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 16(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 20(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop1<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 24(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 28(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y5, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 32(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 36(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y7
-	VPSUBD       eightHigh<>+0(SB), Y7, Y7
+	VPSHUFB      toTop2<>+0(SB), Y6, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
+	VMULPS       Y4, Y7, Y7
 	VBROADCASTSS 40(AX), Y8
 	VFMADD231PS  Y8, Y7, Y1
 	VBROADCASTSS 44(AX), Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VPSRLD       $0x08, Y5, Y5
-	VPAND        lowField<>+0(SB), Y5, Y7
-	VPSUBD       eight<>+0(SB), Y7, Y7
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y4, Y7, Y7
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y7, Y1
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y7, Y3
-	VPAND        highField<>+0(SB), Y5, Y4
-	VPSUBD       eightHigh<>+0(SB), Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VPSHUFB      toTop3<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 48(AX), Y7
+	VFMADD231PS  Y7, Y5, Y1
+	VBROADCASTSS 52(AX), Y7
+	VFMADD231PS  Y7, Y5, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y5, Y1
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -3816,12 +3792,16 @@ TEXT ·direct2x32Q4_0AVX2(SB), NOSPLIT, $256-48
 
 block:
 	VCVTPH2PS 256(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 272(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	VCVTPH2PS 544(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 128(SP)
 	VCVTPH2PS 560(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 192(SP)
 	MOVQ      $0x00000004, SI
 
@@ -3829,285 +3809,257 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y8
 	VMOVDQU      (DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 4(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 8(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 20(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 24(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 36(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 40(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y11, Y0
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y11, Y4
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 48(AX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VBROADCASTSS 52(AX), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y9, Y0
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y9, Y4
 	VMOVUPS      64(SP), Y8
 	VMOVDQU      32(DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 4(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 8(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 20(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 24(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 36(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 40(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y11, Y1
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y11, Y5
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 48(AX), Y11
+	VFMADD231PS  Y11, Y9, Y1
+	VBROADCASTSS 52(AX), Y11
+	VFMADD231PS  Y11, Y9, Y5
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y9, Y1
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y9, Y5
 	PREFETCHT0   9504(DX)
 	VMOVUPS      128(SP), Y8
 	VMOVDQU      288(DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 4(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 8(AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 20(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 24(AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 36(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 40(AX), Y12
 	VFMADD231PS  Y12, Y11, Y2
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y11, Y2
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 48(AX), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VBROADCASTSS 52(AX), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y9, Y6
 	VMOVUPS      192(SP), Y8
 	VMOVDQU      320(DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 4(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 8(AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 20(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 24(AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 36(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 40(AX), Y12
 	VFMADD231PS  Y12, Y11, Y3
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y11, Y3
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 48(AX), Y11
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS 52(AX), Y11
+	VFMADD231PS  Y11, Y9, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y9, Y3
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -4149,8 +4101,10 @@ TEXT ·direct3x16Q4_0AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, (SP)
 	VCVTPH2PS 272(DX), Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, 64(SP)
 	MOVQ      $0x00000004, SI
 
@@ -4158,9 +4112,12 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y6
 	VMOVDQU      (DX), Y7
-	VMULPS       sixteenth<>+0(SB), Y6, Y8
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSRLD       $0x04, Y7, Y8
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPSUBB       eights<>+0(SB), Y7, Y7
+	VPSUBB       eights<>+0(SB), Y8, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS (AX), Y10
@@ -4169,19 +4126,16 @@ turn:
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 8(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 12(AX), Y10
 	VFMADD231PS  Y10, Y9, Y0
 	VBROADCASTSS 16(AX), Y10
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 20(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSHUFB      toTop1<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 24(AX), Y10
@@ -4190,19 +4144,16 @@ turn:
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 32(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop1<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 36(AX), Y10
 	VFMADD231PS  Y10, Y9, Y0
 	VBROADCASTSS 40(AX), Y10
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 44(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSHUFB      toTop2<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 48(AX), Y10
@@ -4211,42 +4162,41 @@ turn:
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 56(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop2<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 60(AX), Y10
 	VFMADD231PS  Y10, Y9, Y0
 	VBROADCASTSS 64(AX), Y10
 	VFMADD231PS  Y10, Y9, Y2
 	VBROADCASTSS 68(AX), Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y6, Y9, Y9
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y9, Y0
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y9, Y2
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y9, Y4
-	VPAND        highField<>+0(SB), Y7, Y6
-	VPSUBD       eightHigh<>+0(SB), Y6, Y6
-	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y8, Y6, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y4
+	VPSHUFB      toTop3<>+0(SB), Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y6, Y7, Y7
+	VBROADCASTSS 72(AX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VBROADCASTSS 76(AX), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VBROADCASTSS 80(AX), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VPSHUFB      toTop3<>+0(SB), Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y6, Y7, Y7
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y7, Y0
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y7, Y4
 	VMOVUPS      64(SP), Y6
 	VMOVDQU      32(DX), Y7
-	VMULPS       sixteenth<>+0(SB), Y6, Y8
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSRLD       $0x04, Y7, Y8
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPSUBB       eights<>+0(SB), Y7, Y7
+	VPSUBB       eights<>+0(SB), Y8, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS (AX), Y10
@@ -4255,19 +4205,16 @@ turn:
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 8(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 12(AX), Y10
 	VFMADD231PS  Y10, Y9, Y1
 	VBROADCASTSS 16(AX), Y10
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 20(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSHUFB      toTop1<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 24(AX), Y10
@@ -4276,19 +4223,16 @@ turn:
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 32(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop1<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 36(AX), Y10
 	VFMADD231PS  Y10, Y9, Y1
 	VBROADCASTSS 40(AX), Y10
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 44(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
+	VPSHUFB      toTop2<>+0(SB), Y7, Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 48(AX), Y10
@@ -4297,37 +4241,33 @@ turn:
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 56(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPAND        highField<>+0(SB), Y7, Y9
-	VPSUBD       eightHigh<>+0(SB), Y9, Y9
+	VPSHUFB      toTop2<>+0(SB), Y8, Y9
 	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y8, Y9, Y9
+	VMULPS       Y6, Y9, Y9
 	VBROADCASTSS 60(AX), Y10
 	VFMADD231PS  Y10, Y9, Y1
 	VBROADCASTSS 64(AX), Y10
 	VFMADD231PS  Y10, Y9, Y3
 	VBROADCASTSS 68(AX), Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VPSRLD       $0x08, Y7, Y7
-	VPAND        lowField<>+0(SB), Y7, Y9
-	VPSUBD       eight<>+0(SB), Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y6, Y9, Y9
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y9, Y1
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y9, Y3
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y9, Y5
-	VPAND        highField<>+0(SB), Y7, Y6
-	VPSUBD       eightHigh<>+0(SB), Y6, Y6
-	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y8, Y6, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y5
+	VPSHUFB      toTop3<>+0(SB), Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y6, Y7, Y7
+	VBROADCASTSS 72(AX), Y9
+	VFMADD231PS  Y9, Y7, Y1
+	VBROADCASTSS 76(AX), Y9
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS 80(AX), Y9
+	VFMADD231PS  Y9, Y7, Y5
+	VPSHUFB      toTop3<>+0(SB), Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y6, Y7, Y7
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y7, Y1
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y7, Y3
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y7, Y5
 	ADDQ         $0x00000060, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -4370,8 +4310,10 @@ TEXT ·direct4x16Q4_0AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 272(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	MOVQ      $0x00000004, SI
 
@@ -4379,9 +4321,12 @@ turn:
 	PREFETCHT0   9216(DX)
 	VMOVUPS      (SP), Y8
 	VMOVDQU      (DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
@@ -4392,10 +4337,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 20(AX), Y12
@@ -4404,9 +4348,7 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
@@ -4417,10 +4359,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 48(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 52(AX), Y12
@@ -4429,9 +4370,7 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 60(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 64(AX), Y12
@@ -4442,10 +4381,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 76(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 80(AX), Y12
 	VFMADD231PS  Y12, Y11, Y0
 	VBROADCASTSS 84(AX), Y12
@@ -4454,36 +4392,36 @@ turn:
 	VFMADD231PS  Y12, Y11, Y4
 	VBROADCASTSS 92(AX), Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y11, Y0
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y11, Y2
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y11, Y4
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y11, Y6
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 96(AX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VBROADCASTSS 100(AX), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VBROADCASTSS 104(AX), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VBROADCASTSS 108(AX), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y9, Y0
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y9, Y6
 	VMOVUPS      64(SP), Y8
 	VMOVDQU      32(DX), Y9
-	VMULPS       sixteenth<>+0(SB), Y8, Y10
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSRLD       $0x04, Y9, Y10
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPSUBB       eights<>+0(SB), Y9, Y9
+	VPSUBB       eights<>+0(SB), Y10, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS (AX), Y12
@@ -4494,10 +4432,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 12(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 16(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 20(AX), Y12
@@ -4506,9 +4443,7 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 28(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 32(AX), Y12
@@ -4519,10 +4454,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 44(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop1<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 48(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 52(AX), Y12
@@ -4531,9 +4465,7 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 60(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y9, Y11
 	VCVTDQ2PS    Y11, Y11
 	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 64(AX), Y12
@@ -4544,10 +4476,9 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 76(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y11
-	VPSUBD       eightHigh<>+0(SB), Y11, Y11
+	VPSHUFB      toTop2<>+0(SB), Y10, Y11
 	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y10, Y11, Y11
+	VMULPS       Y8, Y11, Y11
 	VBROADCASTSS 80(AX), Y12
 	VFMADD231PS  Y12, Y11, Y1
 	VBROADCASTSS 84(AX), Y12
@@ -4556,31 +4487,28 @@ turn:
 	VFMADD231PS  Y12, Y11, Y5
 	VBROADCASTSS 92(AX), Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VPSRLD       $0x08, Y9, Y9
-	VPAND        lowField<>+0(SB), Y9, Y11
-	VPSUBD       eight<>+0(SB), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VMULPS       Y8, Y11, Y11
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y11, Y1
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y11, Y3
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y11, Y5
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y11, Y7
-	VPAND        highField<>+0(SB), Y9, Y8
-	VPSUBD       eightHigh<>+0(SB), Y8, Y8
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y10, Y8, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 96(AX), Y11
+	VFMADD231PS  Y11, Y9, Y1
+	VBROADCASTSS 100(AX), Y11
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS 104(AX), Y11
+	VFMADD231PS  Y11, Y9, Y5
+	VBROADCASTSS 108(AX), Y11
+	VFMADD231PS  Y11, Y9, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y9
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y9, Y1
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y9, Y3
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y9, Y5
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -4618,10 +4546,12 @@ TEXT ·expandQ4_1AVX2(SB), NOSPLIT, $128-32
 
 block:
 	VCVTPH2PS 256(DX), Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, (SP)
 	VCVTPH2PS 288(DX), Y0
 	VMOVUPS   Y0, 32(SP)
 	VCVTPH2PS 272(DX), Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, 64(SP)
 	VCVTPH2PS 304(DX), Y0
 	VMOVUPS   Y0, 96(SP)
@@ -4631,81 +4561,79 @@ turn:
 	VMOVUPS     (SP), Y0
 	VMOVUPS     32(SP), Y1
 	VMOVDQU     (DX), Y2
-	VMULPS      sixteenth<>+0(SB), Y0, Y3
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSRLD      $0x04, Y2, Y3
+	VPAND       lowFields<>+0(SB), Y2, Y2
+	VPAND       lowFields<>+0(SB), Y3, Y3
+	VPSHUFB     toTop0<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop0<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 64(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 128(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 192(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 256(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
-	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
-	VMOVUPS     Y4, 320(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
-	VMOVUPS     Y4, 384(AX)
-	VPAND       highField<>+0(SB), Y2, Y0
-	VCVTDQ2PS   Y0, Y0
-	VFMADD213PS Y1, Y3, Y0
-	VMOVUPS     Y0, 448(AX)
+	VMOVUPS     Y4, 320(AX)
+	VPSHUFB     toTop3<>+0(SB), Y2, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 384(AX)
+	VPSHUFB     toTop3<>+0(SB), Y3, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 448(AX)
 	VMOVUPS     64(SP), Y0
 	VMOVUPS     96(SP), Y1
 	VMOVDQU     32(DX), Y2
-	VMULPS      sixteenth<>+0(SB), Y0, Y3
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSRLD      $0x04, Y2, Y3
+	VPAND       lowFields<>+0(SB), Y2, Y2
+	VPAND       lowFields<>+0(SB), Y3, Y3
+	VPSHUFB     toTop0<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 32(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop0<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 96(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 160(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 224(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 288(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
-	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
-	VMOVUPS     Y4, 352(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
-	VMOVUPS     Y4, 416(AX)
-	VPAND       highField<>+0(SB), Y2, Y0
-	VCVTDQ2PS   Y0, Y0
-	VFMADD213PS Y1, Y3, Y0
-	VMOVUPS     Y0, 480(AX)
+	VMOVUPS     Y4, 352(AX)
+	VPSHUFB     toTop3<>+0(SB), Y2, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 416(AX)
+	VPSHUFB     toTop3<>+0(SB), Y3, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 480(AX)
 	ADDQ        $0x00000200, AX
 	ADDQ        $0x00000040, DX
 	DECQ        SI
@@ -4731,10 +4659,12 @@ TEXT ·direct1x16Q4_1AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, (SP)
 	VCVTPH2PS 288(DX), Y2
 	VMOVUPS   Y2, 32(SP)
 	VCVTPH2PS 272(DX), Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, 64(SP)
 	VCVTPH2PS 304(DX), Y2
 	VMOVUPS   Y2, 96(SP)
@@ -4745,97 +4675,95 @@ turn:
 	VMOVUPS      (SP), Y2
 	VMOVUPS      32(SP), Y3
 	VMOVDQU      (DX), Y4
-	VMULPS       sixteenth<>+0(SB), Y2, Y5
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS (AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 4(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 8(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 12(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 16(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
-	VBROADCASTSS 20(AX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y2
-	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  Y3, Y5, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 20(AX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VPSHUFB      toTop3<>+0(SB), Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 24(AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VPSHUFB      toTop3<>+0(SB), Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y4, Y0
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVDQU      32(DX), Y4
-	VMULPS       sixteenth<>+0(SB), Y2, Y5
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS (AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 4(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 8(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 12(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 16(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
-	VBROADCASTSS 20(AX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y2
-	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  Y3, Y5, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VBROADCASTSS 20(AX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VPSHUFB      toTop3<>+0(SB), Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 24(AX), Y6
+	VFMADD231PS  Y6, Y4, Y1
+	VPSHUFB      toTop3<>+0(SB), Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y4, Y1
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -4868,18 +4796,22 @@ TEXT ·direct1x32Q4_1AVX2(SB), NOSPLIT, $256-48
 
 block:
 	VCVTPH2PS 256(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 288(DX), Y4
 	VMOVUPS   Y4, 32(SP)
 	VCVTPH2PS 272(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	VCVTPH2PS 304(DX), Y4
 	VMOVUPS   Y4, 96(SP)
 	VCVTPH2PS 576(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 128(SP)
 	VCVTPH2PS 608(DX), Y4
 	VMOVUPS   Y4, 160(SP)
 	VCVTPH2PS 592(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 192(SP)
 	VCVTPH2PS 624(DX), Y4
 	VMOVUPS   Y4, 224(SP)
@@ -4890,192 +4822,188 @@ turn:
 	VMOVUPS      (SP), Y4
 	VMOVUPS      32(SP), Y5
 	VMOVDQU      (DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y0
 	VMOVUPS      64(SP), Y4
 	VMOVUPS      96(SP), Y5
 	VMOVDQU      32(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y1
 	PREFETCHT0   9280(DX)
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
 	VMOVDQU      320(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y2
 	VMOVUPS      192(SP), Y4
 	VMOVUPS      224(SP), Y5
 	VMOVDQU      352(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -5110,10 +5038,12 @@ TEXT ·direct2x16Q4_1AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 288(DX), Y4
 	VMOVUPS   Y4, 32(SP)
 	VCVTPH2PS 272(DX), Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	VCVTPH2PS 304(DX), Y4
 	VMOVUPS   Y4, 96(SP)
@@ -5124,129 +5054,127 @@ turn:
 	VMOVUPS      (SP), Y4
 	VMOVUPS      32(SP), Y5
 	VMOVDQU      (DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 20(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 24(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 28(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 32(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 36(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 40(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 44(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y8, Y0
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 48(AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VBROADCASTSS 52(AX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y6, Y0
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y6, Y2
 	VMOVUPS      64(SP), Y4
 	VMOVUPS      96(SP), Y5
 	VMOVDQU      32(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 20(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 24(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 28(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 32(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 36(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 40(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 44(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y8, Y1
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 48(AX), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VBROADCASTSS 52(AX), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -5286,18 +5214,22 @@ TEXT ·direct2x32Q4_1AVX2(SB), NOSPLIT, $256-48
 
 block:
 	VCVTPH2PS 256(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 288(DX), Y8
 	VMOVUPS   Y8, 32(SP)
 	VCVTPH2PS 272(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	VCVTPH2PS 304(DX), Y8
 	VMOVUPS   Y8, 96(SP)
 	VCVTPH2PS 576(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 128(SP)
 	VCVTPH2PS 608(DX), Y8
 	VMOVUPS   Y8, 160(SP)
 	VCVTPH2PS 592(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 192(SP)
 	VCVTPH2PS 624(DX), Y8
 	VMOVUPS   Y8, 224(SP)
@@ -5308,256 +5240,252 @@ turn:
 	VMOVUPS      (SP), Y8
 	VMOVUPS      32(SP), Y9
 	VMOVDQU      (DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y0
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y0
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y4
 	VMOVUPS      64(SP), Y8
 	VMOVUPS      96(SP), Y9
 	VMOVDQU      32(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y1
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y5
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y1
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y5
 	PREFETCHT0   9280(DX)
 	VMOVUPS      128(SP), Y8
 	VMOVUPS      160(SP), Y9
 	VMOVDQU      320(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y2
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y2
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y6
 	VMOVUPS      192(SP), Y8
 	VMOVUPS      224(SP), Y9
 	VMOVDQU      352(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y3
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y7
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y3
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -5599,10 +5527,12 @@ TEXT ·direct3x16Q4_1AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, (SP)
 	VCVTPH2PS 288(DX), Y6
 	VMOVUPS   Y6, 32(SP)
 	VCVTPH2PS 272(DX), Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, 64(SP)
 	VCVTPH2PS 304(DX), Y6
 	VMOVUPS   Y6, 96(SP)
@@ -5613,8 +5543,10 @@ turn:
 	VMOVUPS      (SP), Y6
 	VMOVUPS      32(SP), Y7
 	VMOVDQU      (DX), Y8
-	VMULPS       sixteenth<>+0(SB), Y6, Y9
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSRLD       $0x04, Y8, Y9
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS (AX), Y11
@@ -5623,17 +5555,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 8(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 12(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 16(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 20(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 24(AX), Y11
@@ -5642,17 +5573,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 32(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 36(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 40(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 44(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 48(AX), Y11
@@ -5661,39 +5591,40 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 56(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 60(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 64(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 68(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y6, Y10
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y10, Y0
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y10, Y2
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y7, Y9, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y4
+	VPSHUFB      toTop3<>+0(SB), Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 72(AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 76(AX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 80(AX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VPSHUFB      toTop3<>+0(SB), Y9, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y8, Y0
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y8, Y2
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y8, Y4
 	VMOVUPS      64(SP), Y6
 	VMOVUPS      96(SP), Y7
 	VMOVDQU      32(DX), Y8
-	VMULPS       sixteenth<>+0(SB), Y6, Y9
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSRLD       $0x04, Y8, Y9
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS (AX), Y11
@@ -5702,17 +5633,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 8(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 12(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 16(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 20(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 24(AX), Y11
@@ -5721,17 +5651,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 32(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 36(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 40(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 44(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 48(AX), Y11
@@ -5740,34 +5669,33 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 56(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 60(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 64(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 68(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y6, Y10
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y10, Y1
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y10, Y3
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y7, Y9, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y5
+	VPSHUFB      toTop3<>+0(SB), Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 72(AX), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 76(AX), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 80(AX), Y10
+	VFMADD231PS  Y10, Y8, Y5
+	VPSHUFB      toTop3<>+0(SB), Y9, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y8, Y1
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y8, Y3
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y8, Y5
 	ADDQ         $0x00000060, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -5810,10 +5738,12 @@ TEXT ·direct4x16Q4_1AVX2(SB), NOSPLIT, $128-48
 
 block:
 	VCVTPH2PS 256(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 288(DX), Y8
 	VMOVUPS   Y8, 32(SP)
 	VCVTPH2PS 272(DX), Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	VCVTPH2PS 304(DX), Y8
 	VMOVUPS   Y8, 96(SP)
@@ -5824,8 +5754,10 @@ turn:
 	VMOVUPS      (SP), Y8
 	VMOVUPS      32(SP), Y9
 	VMOVDQU      (DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
@@ -5836,9 +5768,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 20(AX), Y13
@@ -5847,8 +5779,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
@@ -5859,9 +5790,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 48(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 52(AX), Y13
@@ -5870,8 +5801,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 60(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 64(AX), Y13
@@ -5882,9 +5812,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 76(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 80(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 84(AX), Y13
@@ -5893,34 +5823,35 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 92(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y12, Y0
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y12, Y2
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y12, Y4
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 96(AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VBROADCASTSS 100(AX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VBROADCASTSS 104(AX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VBROADCASTSS 108(AX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y10, Y0
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y10, Y2
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y10, Y4
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y10, Y6
 	VMOVUPS      64(SP), Y8
 	VMOVUPS      96(SP), Y9
 	VMOVDQU      32(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
@@ -5931,9 +5862,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 20(AX), Y13
@@ -5942,8 +5873,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
@@ -5954,9 +5884,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 48(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 52(AX), Y13
@@ -5965,8 +5895,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 60(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 64(AX), Y13
@@ -5977,9 +5906,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 76(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 80(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 84(AX), Y13
@@ -5988,29 +5917,28 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 92(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y12, Y1
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y12, Y3
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y12, Y5
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 96(AX), Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VBROADCASTSS 100(AX), Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VBROADCASTSS 104(AX), Y12
+	VFMADD231PS  Y12, Y10, Y5
+	VBROADCASTSS 108(AX), Y12
+	VFMADD231PS  Y12, Y10, Y7
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y10, Y1
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y10, Y3
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y10, Y5
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000040, DX
 	DECQ         SI
@@ -6056,6 +5984,7 @@ group:
 	VPMOVZXBD 256(DX), Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y1, Y0, Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, (SP)
 	VCVTPH2PS 32(R8), Y0
 	VPMOVZXBD 272(DX), Y1
@@ -6067,6 +5996,7 @@ group:
 	VPMOVZXBD 264(DX), Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y1, Y0, Y0
+	VMULPS    topScale<>+0(SB), Y0, Y0
 	VMOVUPS   Y0, 64(SP)
 	VCVTPH2PS 48(R8), Y0
 	VPMOVZXBD 280(DX), Y1
@@ -6080,81 +6010,79 @@ turn:
 	VMOVUPS     (SP), Y0
 	VMOVUPS     32(SP), Y1
 	VMOVDQU     (DX), Y2
-	VMULPS      sixteenth<>+0(SB), Y0, Y3
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSRLD      $0x04, Y2, Y3
+	VPAND       lowFields<>+0(SB), Y2, Y2
+	VPAND       lowFields<>+0(SB), Y3, Y3
+	VPSHUFB     toTop0<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, (AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop0<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 64(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 128(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 192(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 256(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
-	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
-	VMOVUPS     Y4, 320(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
-	VMOVUPS     Y4, 384(AX)
-	VPAND       highField<>+0(SB), Y2, Y0
-	VCVTDQ2PS   Y0, Y0
-	VFMADD213PS Y1, Y3, Y0
-	VMOVUPS     Y0, 448(AX)
+	VMOVUPS     Y4, 320(AX)
+	VPSHUFB     toTop3<>+0(SB), Y2, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 384(AX)
+	VPSHUFB     toTop3<>+0(SB), Y3, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 448(AX)
 	VMOVUPS     64(SP), Y0
 	VMOVUPS     96(SP), Y1
 	VMOVDQU     32(DX), Y2
-	VMULPS      sixteenth<>+0(SB), Y0, Y3
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSRLD      $0x04, Y2, Y3
+	VPAND       lowFields<>+0(SB), Y2, Y2
+	VPAND       lowFields<>+0(SB), Y3, Y3
+	VPSHUFB     toTop0<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 32(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop0<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 96(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 160(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop1<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
+	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 224(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y2, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
 	VMOVUPS     Y4, 288(AX)
-	VPAND       highField<>+0(SB), Y2, Y4
-	VCVTDQ2PS   Y4, Y4
-	VFMADD213PS Y1, Y3, Y4
-	VMOVUPS     Y4, 352(AX)
-	VPSRLD      $0x08, Y2, Y2
-	VPAND       lowField<>+0(SB), Y2, Y4
+	VPSHUFB     toTop2<>+0(SB), Y3, Y4
 	VCVTDQ2PS   Y4, Y4
 	VFMADD213PS Y1, Y0, Y4
-	VMOVUPS     Y4, 416(AX)
-	VPAND       highField<>+0(SB), Y2, Y0
-	VCVTDQ2PS   Y0, Y0
-	VFMADD213PS Y1, Y3, Y0
-	VMOVUPS     Y0, 480(AX)
+	VMOVUPS     Y4, 352(AX)
+	VPSHUFB     toTop3<>+0(SB), Y2, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 416(AX)
+	VPSHUFB     toTop3<>+0(SB), Y3, Y2
+	VCVTDQ2PS   Y2, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 480(AX)
 	ADDQ        $0x00000200, AX
 	ADDQ        $0x00000040, DX
 	DECQ        DI
@@ -6190,6 +6118,7 @@ group:
 	VPMOVZXBD 256(DX), Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y3, Y2, Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, (SP)
 	VCVTPH2PS 32(R8), Y2
 	VPMOVZXBD 272(DX), Y3
@@ -6201,6 +6130,7 @@ group:
 	VPMOVZXBD 264(DX), Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y3, Y2, Y2
+	VMULPS    topScale<>+0(SB), Y2, Y2
 	VMOVUPS   Y2, 64(SP)
 	VCVTPH2PS 48(R8), Y2
 	VPMOVZXBD 280(DX), Y3
@@ -6215,97 +6145,95 @@ turn:
 	VMOVUPS      (SP), Y2
 	VMOVUPS      32(SP), Y3
 	VMOVDQU      (DX), Y4
-	VMULPS       sixteenth<>+0(SB), Y2, Y5
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS (AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 4(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 8(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 12(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 16(AX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
-	VBROADCASTSS 20(AX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y6, Y0
-	VPAND        highField<>+0(SB), Y4, Y2
-	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  Y3, Y5, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 20(AX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VPSHUFB      toTop3<>+0(SB), Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 24(AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VPSHUFB      toTop3<>+0(SB), Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y4, Y0
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVDQU      32(DX), Y4
-	VMULPS       sixteenth<>+0(SB), Y2, Y5
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        lowFields<>+0(SB), Y4, Y4
+	VPAND        lowFields<>+0(SB), Y5, Y5
+	VPSHUFB      toTop0<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS (AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop0<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 4(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 8(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop1<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
+	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 12(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y4, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
 	VBROADCASTSS 16(AX), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y3, Y5, Y6
-	VBROADCASTSS 20(AX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VPSRLD       $0x08, Y4, Y4
-	VPAND        lowField<>+0(SB), Y4, Y6
+	VPSHUFB      toTop2<>+0(SB), Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VFMADD213PS  Y3, Y2, Y6
-	VBROADCASTSS 24(AX), Y2
-	VFMADD231PS  Y2, Y6, Y1
-	VPAND        highField<>+0(SB), Y4, Y2
-	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  Y3, Y5, Y2
-	VBROADCASTSS 28(AX), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VBROADCASTSS 20(AX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VPSHUFB      toTop3<>+0(SB), Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 24(AX), Y6
+	VFMADD231PS  Y6, Y4, Y1
+	VPSHUFB      toTop3<>+0(SB), Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VBROADCASTSS 28(AX), Y2
+	VFMADD231PS  Y2, Y4, Y1
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI
@@ -6348,6 +6276,7 @@ group:
 	VPMOVZXBD 256(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 32(R8), Y4
 	VPMOVZXBD 272(DX), Y5
@@ -6359,6 +6288,7 @@ group:
 	VPMOVZXBD 264(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	VCVTPH2PS 48(R8), Y4
 	VPMOVZXBD 280(DX), Y5
@@ -6370,6 +6300,7 @@ group:
 	VPMOVZXBD 2624(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 128(SP)
 	VCVTPH2PS 2400(R8), Y4
 	VPMOVZXBD 2640(DX), Y5
@@ -6381,6 +6312,7 @@ group:
 	VPMOVZXBD 2632(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 192(SP)
 	VCVTPH2PS 2416(R8), Y4
 	VPMOVZXBD 2648(DX), Y5
@@ -6395,192 +6327,188 @@ turn:
 	VMOVUPS      (SP), Y4
 	VMOVUPS      32(SP), Y5
 	VMOVDQU      (DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y0
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y0
 	VMOVUPS      64(SP), Y4
 	VMOVUPS      96(SP), Y5
 	VMOVDQU      32(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y1
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y1
 	PREFETCHT0   11840(DX)
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
 	VMOVDQU      2368(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y2
 	VMOVUPS      192(SP), Y4
 	VMOVUPS      224(SP), Y5
 	VMOVDQU      2400(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
-	VBROADCASTSS 20(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 24(AX), Y4
-	VFMADD231PS  Y4, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 28(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 20(AX), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 24(AX), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 28(AX), Y4
+	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI
@@ -6625,6 +6553,7 @@ group:
 	VPMOVZXBD 256(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, (SP)
 	VCVTPH2PS 32(R8), Y4
 	VPMOVZXBD 272(DX), Y5
@@ -6636,6 +6565,7 @@ group:
 	VPMOVZXBD 264(DX), Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y5, Y4, Y4
+	VMULPS    topScale<>+0(SB), Y4, Y4
 	VMOVUPS   Y4, 64(SP)
 	VCVTPH2PS 48(R8), Y4
 	VPMOVZXBD 280(DX), Y5
@@ -6650,129 +6580,127 @@ turn:
 	VMOVUPS      (SP), Y4
 	VMOVUPS      32(SP), Y5
 	VMOVDQU      (DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 20(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 24(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 28(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 32(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 36(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 40(AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
 	VBROADCASTSS 44(AX), Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y8, Y0
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y8, Y2
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y2
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 48(AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VBROADCASTSS 52(AX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y6, Y0
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y6, Y2
 	VMOVUPS      64(SP), Y4
 	VMOVUPS      96(SP), Y5
 	VMOVDQU      32(DX), Y6
-	VMULPS       sixteenth<>+0(SB), Y4, Y7
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSRLD       $0x04, Y6, Y7
+	VPAND        lowFields<>+0(SB), Y6, Y6
+	VPAND        lowFields<>+0(SB), Y7, Y7
+	VPSHUFB      toTop0<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 4(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop0<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 8(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 12(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 16(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 20(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop1<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 24(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 28(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y6, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 32(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 36(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y8
+	VPSHUFB      toTop2<>+0(SB), Y7, Y8
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y7, Y8
+	VFMADD213PS  Y5, Y4, Y8
 	VBROADCASTSS 40(AX), Y9
 	VFMADD231PS  Y9, Y8, Y1
 	VBROADCASTSS 44(AX), Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VPSRLD       $0x08, Y6, Y6
-	VPAND        lowField<>+0(SB), Y6, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y5, Y4, Y8
-	VBROADCASTSS 48(AX), Y4
-	VFMADD231PS  Y4, Y8, Y1
-	VBROADCASTSS 52(AX), Y4
-	VFMADD231PS  Y4, Y8, Y3
-	VPAND        highField<>+0(SB), Y6, Y4
-	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  Y5, Y7, Y4
-	VBROADCASTSS 56(AX), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 60(AX), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VPSHUFB      toTop3<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 48(AX), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VBROADCASTSS 52(AX), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VPSHUFB      toTop3<>+0(SB), Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y5, Y4, Y6
+	VBROADCASTSS 56(AX), Y4
+	VFMADD231PS  Y4, Y6, Y1
+	VBROADCASTSS 60(AX), Y4
+	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI
@@ -6822,6 +6750,7 @@ group:
 	VPMOVZXBD 256(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 32(R8), Y8
 	VPMOVZXBD 272(DX), Y9
@@ -6833,6 +6762,7 @@ group:
 	VPMOVZXBD 264(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	VCVTPH2PS 48(R8), Y8
 	VPMOVZXBD 280(DX), Y9
@@ -6844,6 +6774,7 @@ group:
 	VPMOVZXBD 2624(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 128(SP)
 	VCVTPH2PS 2400(R8), Y8
 	VPMOVZXBD 2640(DX), Y9
@@ -6855,6 +6786,7 @@ group:
 	VPMOVZXBD 2632(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 192(SP)
 	VCVTPH2PS 2416(R8), Y8
 	VPMOVZXBD 2648(DX), Y9
@@ -6869,256 +6801,252 @@ turn:
 	VMOVUPS      (SP), Y8
 	VMOVUPS      32(SP), Y9
 	VMOVDQU      (DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y0
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y4
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y0
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y4
 	VMOVUPS      64(SP), Y8
 	VMOVUPS      96(SP), Y9
 	VMOVDQU      32(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y1
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y5
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y5
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y1
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y5
 	PREFETCHT0   11840(DX)
 	VMOVUPS      128(SP), Y8
 	VMOVUPS      160(SP), Y9
 	VMOVDQU      2368(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y2
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y2
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y2
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y6
 	VMOVUPS      192(SP), Y8
 	VMOVUPS      224(SP), Y9
 	VMOVDQU      2400(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 4(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 8(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 20(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 24(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 36(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 40(AX), Y13
 	VFMADD231PS  Y13, Y12, Y3
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 48(AX), Y8
-	VFMADD231PS  Y8, Y12, Y3
-	VBROADCASTSS 52(AX), Y8
-	VFMADD231PS  Y8, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 56(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 60(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 48(AX), Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VBROADCASTSS 52(AX), Y12
+	VFMADD231PS  Y12, Y10, Y7
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 56(AX), Y8
+	VFMADD231PS  Y8, Y10, Y3
+	VBROADCASTSS 60(AX), Y8
+	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI
@@ -7170,6 +7098,7 @@ group:
 	VPMOVZXBD 256(DX), Y7
 	VCVTDQ2PS Y7, Y7
 	VMULPS    Y7, Y6, Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, (SP)
 	VCVTPH2PS 32(R8), Y6
 	VPMOVZXBD 272(DX), Y7
@@ -7181,6 +7110,7 @@ group:
 	VPMOVZXBD 264(DX), Y7
 	VCVTDQ2PS Y7, Y7
 	VMULPS    Y7, Y6, Y6
+	VMULPS    topScale<>+0(SB), Y6, Y6
 	VMOVUPS   Y6, 64(SP)
 	VCVTPH2PS 48(R8), Y6
 	VPMOVZXBD 280(DX), Y7
@@ -7195,8 +7125,10 @@ turn:
 	VMOVUPS      (SP), Y6
 	VMOVUPS      32(SP), Y7
 	VMOVDQU      (DX), Y8
-	VMULPS       sixteenth<>+0(SB), Y6, Y9
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSRLD       $0x04, Y8, Y9
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS (AX), Y11
@@ -7205,17 +7137,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 8(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 12(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 16(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 20(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 24(AX), Y11
@@ -7224,17 +7155,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 32(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 36(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 40(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 44(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 48(AX), Y11
@@ -7243,39 +7173,40 @@ turn:
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 56(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 60(AX), Y11
 	VFMADD231PS  Y11, Y10, Y0
 	VBROADCASTSS 64(AX), Y11
 	VFMADD231PS  Y11, Y10, Y2
 	VBROADCASTSS 68(AX), Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y6, Y10
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y10, Y0
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y10, Y2
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y10, Y4
-	VPAND        highField<>+0(SB), Y8, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y7, Y9, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y4
+	VPSHUFB      toTop3<>+0(SB), Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 72(AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VBROADCASTSS 76(AX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VBROADCASTSS 80(AX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VPSHUFB      toTop3<>+0(SB), Y9, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y8, Y0
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y8, Y2
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y8, Y4
 	VMOVUPS      64(SP), Y6
 	VMOVUPS      96(SP), Y7
 	VMOVDQU      32(DX), Y8
-	VMULPS       sixteenth<>+0(SB), Y6, Y9
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSRLD       $0x04, Y8, Y9
+	VPAND        lowFields<>+0(SB), Y8, Y8
+	VPAND        lowFields<>+0(SB), Y9, Y9
+	VPSHUFB      toTop0<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS (AX), Y11
@@ -7284,17 +7215,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 8(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop0<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 12(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 16(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 20(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 24(AX), Y11
@@ -7303,17 +7233,16 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 32(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop1<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 36(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 40(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 44(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y8, Y10
 	VCVTDQ2PS    Y10, Y10
 	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 48(AX), Y11
@@ -7322,34 +7251,33 @@ turn:
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 56(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y10
+	VPSHUFB      toTop2<>+0(SB), Y9, Y10
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y9, Y10
+	VFMADD213PS  Y7, Y6, Y10
 	VBROADCASTSS 60(AX), Y11
 	VFMADD231PS  Y11, Y10, Y1
 	VBROADCASTSS 64(AX), Y11
 	VFMADD231PS  Y11, Y10, Y3
 	VBROADCASTSS 68(AX), Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VPSRLD       $0x08, Y8, Y8
-	VPAND        lowField<>+0(SB), Y8, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  Y7, Y6, Y10
-	VBROADCASTSS 72(AX), Y6
-	VFMADD231PS  Y6, Y10, Y1
-	VBROADCASTSS 76(AX), Y6
-	VFMADD231PS  Y6, Y10, Y3
-	VBROADCASTSS 80(AX), Y6
-	VFMADD231PS  Y6, Y10, Y5
-	VPAND        highField<>+0(SB), Y8, Y6
-	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  Y7, Y9, Y6
-	VBROADCASTSS 84(AX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 88(AX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 92(AX), Y7
-	VFMADD231PS  Y7, Y6, Y5
+	VPSHUFB      toTop3<>+0(SB), Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 72(AX), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 76(AX), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 80(AX), Y10
+	VFMADD231PS  Y10, Y8, Y5
+	VPSHUFB      toTop3<>+0(SB), Y9, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y7, Y6, Y8
+	VBROADCASTSS 84(AX), Y6
+	VFMADD231PS  Y6, Y8, Y1
+	VBROADCASTSS 88(AX), Y6
+	VFMADD231PS  Y6, Y8, Y3
+	VBROADCASTSS 92(AX), Y6
+	VFMADD231PS  Y6, Y8, Y5
 	ADDQ         $0x00000060, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI
@@ -7402,6 +7330,7 @@ group:
 	VPMOVZXBD 256(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, (SP)
 	VCVTPH2PS 32(R8), Y8
 	VPMOVZXBD 272(DX), Y9
@@ -7413,6 +7342,7 @@ group:
 	VPMOVZXBD 264(DX), Y9
 	VCVTDQ2PS Y9, Y9
 	VMULPS    Y9, Y8, Y8
+	VMULPS    topScale<>+0(SB), Y8, Y8
 	VMOVUPS   Y8, 64(SP)
 	VCVTPH2PS 48(R8), Y8
 	VPMOVZXBD 280(DX), Y9
@@ -7427,8 +7357,10 @@ turn:
 	VMOVUPS      (SP), Y8
 	VMOVUPS      32(SP), Y9
 	VMOVDQU      (DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
@@ -7439,9 +7371,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 20(AX), Y13
@@ -7450,8 +7382,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
@@ -7462,9 +7393,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 48(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 52(AX), Y13
@@ -7473,8 +7404,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 60(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 64(AX), Y13
@@ -7485,9 +7415,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 76(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 80(AX), Y13
 	VFMADD231PS  Y13, Y12, Y0
 	VBROADCASTSS 84(AX), Y13
@@ -7496,34 +7426,35 @@ turn:
 	VFMADD231PS  Y13, Y12, Y4
 	VBROADCASTSS 92(AX), Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y12, Y0
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y12, Y2
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y12, Y4
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y12, Y6
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y6
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 96(AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VBROADCASTSS 100(AX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VBROADCASTSS 104(AX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VBROADCASTSS 108(AX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y10, Y0
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y10, Y2
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y10, Y4
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y10, Y6
 	VMOVUPS      64(SP), Y8
 	VMOVUPS      96(SP), Y9
 	VMOVDQU      32(DX), Y10
-	VMULPS       sixteenth<>+0(SB), Y8, Y11
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSRLD       $0x04, Y10, Y11
+	VPAND        lowFields<>+0(SB), Y10, Y10
+	VPAND        lowFields<>+0(SB), Y11, Y11
+	VPSHUFB      toTop0<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS (AX), Y13
@@ -7534,9 +7465,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 12(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop0<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 16(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 20(AX), Y13
@@ -7545,8 +7476,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 28(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 32(AX), Y13
@@ -7557,9 +7487,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 44(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop1<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 48(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 52(AX), Y13
@@ -7568,8 +7498,7 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 60(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y10, Y12
 	VCVTDQ2PS    Y12, Y12
 	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 64(AX), Y13
@@ -7580,9 +7509,9 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 76(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y12
+	VPSHUFB      toTop2<>+0(SB), Y11, Y12
 	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y11, Y12
+	VFMADD213PS  Y9, Y8, Y12
 	VBROADCASTSS 80(AX), Y13
 	VFMADD231PS  Y13, Y12, Y1
 	VBROADCASTSS 84(AX), Y13
@@ -7591,29 +7520,28 @@ turn:
 	VFMADD231PS  Y13, Y12, Y5
 	VBROADCASTSS 92(AX), Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VPSRLD       $0x08, Y10, Y10
-	VPAND        lowField<>+0(SB), Y10, Y12
-	VCVTDQ2PS    Y12, Y12
-	VFMADD213PS  Y9, Y8, Y12
-	VBROADCASTSS 96(AX), Y8
-	VFMADD231PS  Y8, Y12, Y1
-	VBROADCASTSS 100(AX), Y8
-	VFMADD231PS  Y8, Y12, Y3
-	VBROADCASTSS 104(AX), Y8
-	VFMADD231PS  Y8, Y12, Y5
-	VBROADCASTSS 108(AX), Y8
-	VFMADD231PS  Y8, Y12, Y7
-	VPAND        highField<>+0(SB), Y10, Y8
-	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  Y9, Y11, Y8
-	VBROADCASTSS 112(AX), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 116(AX), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 120(AX), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VBROADCASTSS 124(AX), Y9
-	VFMADD231PS  Y9, Y8, Y7
+	VPSHUFB      toTop3<>+0(SB), Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 96(AX), Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VBROADCASTSS 100(AX), Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VBROADCASTSS 104(AX), Y12
+	VFMADD231PS  Y12, Y10, Y5
+	VBROADCASTSS 108(AX), Y12
+	VFMADD231PS  Y12, Y10, Y7
+	VPSHUFB      toTop3<>+0(SB), Y11, Y10
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  Y9, Y8, Y10
+	VBROADCASTSS 112(AX), Y8
+	VFMADD231PS  Y8, Y10, Y1
+	VBROADCASTSS 116(AX), Y8
+	VFMADD231PS  Y8, Y10, Y3
+	VBROADCASTSS 120(AX), Y8
+	VFMADD231PS  Y8, Y10, Y5
+	VBROADCASTSS 124(AX), Y8
+	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000040, DX
 	DECQ         DI

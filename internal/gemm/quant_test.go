@@ -152,7 +152,7 @@ func TestQuantisedEqualsExpanded(t *testing.T) {
 	p := pool.New(3)
 	defer p.Close()
 	forFormats(t, func(t *testing.T, f Format) {
-		for _, n := range []int{16, 77, 210} {
+		for _, n := range []int{16, 77, 210, 320} {
 			const rows = 33
 			k := max(192/f.Block(), 1) * f.Block()
 			if f.Block() == 1 {

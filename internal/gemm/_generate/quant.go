@@ -77,10 +77,10 @@ func quants(t isa) {
 
 // constants are the operands in memory that unpacking needs.
 type constants struct {
-	table, tableOffset Mem // the numbers 0…15 and −8…7 as float32
-	low, high          Mem // masks of the two low 4-bit fields of each lane
-	eight, eightHigh   Mem // 8 at the place of each field
-	sixteenth, sign    Mem
+	table, tableOffset Mem    // the numbers 0…15 and −8…7 as float32
+	low, eight         Mem    // in every byte: the mask of the low 4-bit field, and 8
+	toTop              [4]Mem // shuffles that move a byte of each lane to its top and clear the others
+	topScale, sign     Mem    // 2⁻²⁴, and the sign bit
 }
 
 func constant(name string, value func(i int) Constant) Mem {
@@ -93,16 +93,20 @@ func constant(name string, value func(i int) Constant) Mem {
 
 func newConstants() constants {
 	same := func(v Constant) func(int) Constant { return func(int) Constant { return v } }
-	return constants{
+	c := constants{
 		table:       constant("numbers", func(i int) Constant { return F32(float32(i)) }),
 		tableOffset: constant("numbersLess8", func(i int) Constant { return F32(float32(i - 8)) }),
-		low:         constant("lowField", same(U32(0x0f))),
-		high:        constant("highField", same(U32(0xf0))),
-		eight:       constant("eight", same(U32(0x08))),
-		eightHigh:   constant("eightHigh", same(U32(0x80))),
-		sixteenth:   constant("sixteenth", same(F32(1.0/16))),
+		low:         constant("lowFields", same(U32(0x0f0f0f0f))),
+		eight:       constant("eights", same(U32(0x08080808))),
+		topScale:    constant("topScale", same(F32(0x1p-24))),
 		sign:        constant("signs", same(U32(0x80000000))),
 	}
+	for i := range c.toTop {
+		c.toTop[i] = constant(fmt.Sprintf("toTop%d", i), func(lane int) Constant { // a shuffle stays within 16 bytes
+			return U32(uint32(4*(lane%4)+i)<<24 | 0x808080)
+		})
+	}
+	return c
 }
 
 var consts constants
@@ -256,6 +260,9 @@ func (u *unpacker) loadScale(unit, which, quantBytes int, regs []VecVirtual) {
 		}
 	}
 	if u.t.name == "AVX2" {
+		if u.f.bits == 4 && which == 0 {
+			VMULPS(consts.topScale, d, d)
+		}
 		VMOVUPS(d, u.saved(unit, which))
 	}
 }
@@ -295,25 +302,25 @@ func (u *unpacker) fields(unit int) {
 		}
 		return
 	}
-	// Every second field is converted where it stands, sixteen times too large, and scaled by a sixteenth.
+	// The fields of each byte come apart first, then every byte moves to the top of its lane: 2²⁴ times too large, as the scale is too small.
+	// Moves go to the one port that multiply-adds do not need.
 	VMOVDQU(u.of(u.at, unit, 0, 4), x)
-	scaleHigh := u.t.reg()
-	VMULPS(consts.sixteenth, scale, scaleHigh)
+	high := u.t.reg()
+	VPSRLD(Imm(4), x, high)
+	VPAND(consts.low, x, x)
+	VPAND(consts.low, high, high)
+	if u.f.offset != 0 {
+		VPSUBB(consts.eight, x, x)
+		VPSUBB(consts.eight, high, high)
+	}
 	for j := range turn {
-		if j > 0 && j%2 == 0 {
-			VPSRLD(Imm(8), x, x)
-		}
-		w, s := u.t.reg(), scale
-		mask, eight := consts.low, consts.eight
+		w, from := u.t.reg(), x
 		if j%2 == 1 {
-			mask, eight, s = consts.high, consts.eightHigh, scaleHigh
+			from = high
 		}
-		VPAND(mask, x, w)
-		if u.f.offset != 0 {
-			VPSUBD(eight, w, w)
-		}
+		VPSHUFB(consts.toTop[j/2], from, w)
 		VCVTDQ2PS(w, w)
-		u.scaled(w, s, least)
+		u.scaled(w, scale, least)
 		u.use(unit, j, w)
 	}
 }
