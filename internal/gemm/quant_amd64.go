@@ -314,6 +314,46 @@ func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k
 //go:noescape
 func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
+// direct5x16F16AVX512 computes a tile of 5 rows and 1 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32F16AVX512 computes a tile of 5 rows and 2 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16F16AVX512 computes a tile of 6 rows and 1 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32F16AVX512 computes a tile of 6 rows and 2 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16F16AVX512 computes a tile of 7 rows and 1 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32F16AVX512 computes a tile of 7 rows and 2 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16F16AVX512 computes a tile of 8 rows and 1 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32F16AVX512 computes a tile of 8 rows and 2 panels of F16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
 // expandBF16AVX512 expands a panel of BF16, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
@@ -378,6 +418,46 @@ func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //
 //go:noescape
 func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x16BF16AVX512 computes a tile of 5 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32BF16AVX512 computes a tile of 5 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16BF16AVX512 computes a tile of 6 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32BF16AVX512 computes a tile of 6 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16BF16AVX512 computes a tile of 7 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32BF16AVX512 computes a tile of 7 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16BF16AVX512 computes a tile of 8 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32BF16AVX512 computes a tile of 8 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
 // expandQ8_0AVX512 expands a panel of Q8_0, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -444,6 +524,46 @@ func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //go:noescape
 func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
+// direct5x16Q8_0AVX512 computes a tile of 5 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32Q8_0AVX512 computes a tile of 5 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16Q8_0AVX512 computes a tile of 6 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32Q8_0AVX512 computes a tile of 6 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16Q8_0AVX512 computes a tile of 7 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32Q8_0AVX512 computes a tile of 7 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16Q8_0AVX512 computes a tile of 8 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32Q8_0AVX512 computes a tile of 8 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
 // expandQ4_0AVX512 expands a panel of Q4_0, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
@@ -508,6 +628,46 @@ func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //
 //go:noescape
 func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x16Q4_0AVX512 computes a tile of 5 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32Q4_0AVX512 computes a tile of 5 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16Q4_0AVX512 computes a tile of 6 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32Q4_0AVX512 computes a tile of 6 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16Q4_0AVX512 computes a tile of 7 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32Q4_0AVX512 computes a tile of 7 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16Q4_0AVX512 computes a tile of 8 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32Q4_0AVX512 computes a tile of 8 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
 // expandQ4_1AVX512 expands a panel of Q4_1, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -574,6 +734,46 @@ func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //go:noescape
 func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
+// direct5x16Q4_1AVX512 computes a tile of 5 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32Q4_1AVX512 computes a tile of 5 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16Q4_1AVX512 computes a tile of 6 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32Q4_1AVX512 computes a tile of 6 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16Q4_1AVX512 computes a tile of 7 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32Q4_1AVX512 computes a tile of 7 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16Q4_1AVX512 computes a tile of 8 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32Q4_1AVX512 computes a tile of 8 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
 // expandQ4_KAVX512 expands a panel of Q4_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
@@ -639,6 +839,46 @@ func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //go:noescape
 func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
 
+// direct5x16Q4_KAVX512 computes a tile of 5 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32Q4_KAVX512 computes a tile of 5 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16Q4_KAVX512 computes a tile of 6 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32Q4_KAVX512 computes a tile of 6 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16Q4_KAVX512 computes a tile of 7 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32Q4_KAVX512 computes a tile of 7 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16Q4_KAVX512 computes a tile of 8 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32Q4_KAVX512 computes a tile of 8 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
 // expandQ6_KAVX512 expands a panel of Q6_K, its blocks stride bytes apart, to [k][16]float32.
 //
 //go:noescape
@@ -703,3 +943,43 @@ func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, 
 //
 //go:noescape
 func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x16Q6_KAVX512 computes a tile of 5 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct5x32Q6_KAVX512 computes a tile of 5 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct5x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x16Q6_KAVX512 computes a tile of 6 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct6x32Q6_KAVX512 computes a tile of 6 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct6x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x16Q6_KAVX512 computes a tile of 7 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct7x32Q6_KAVX512 computes a tile of 7 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct7x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x16Q6_KAVX512 computes a tile of 8 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+
+// direct8x32Q6_KAVX512 computes a tile of 8 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+//
+//go:noescape
+func direct8x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)

@@ -34,7 +34,7 @@ var formats = []format{
 // directHeights is how many rows the kernels that multiply packed weights take at most, and directPanels how many panels for each height.
 var directPanels = map[string][]int{
 	"AVX2":   {0, 2, 2, 1, 1},
-	"AVX512": {0, 4, 4, 4, 4},
+	"AVX512": {0, 4, 4, 4, 4, 2, 2, 2, 2},
 }
 
 // together is how many panels lie in one stream: block by block, one panel after the other.
@@ -393,7 +393,7 @@ func expand(t isa, f format) {
 	Doc(fmt.Sprintf("%s expands a panel of %s, its blocks stride bytes apart, to [k][16]float32.", name, f.name))
 	Pragma("noescape")
 	dst, k := Load(Param("dst"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: panel / t.lanes}
+	u := &unpacker{t: t, f: f, units: panel / t.lanes, fetch: true}
 	u.start()
 	u.use = func(unit, step int, w VecVirtual) {
 		VMOVUPS(w, Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
