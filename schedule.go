@@ -32,11 +32,14 @@ type scheduler struct {
 	waiting   []*job // in order of arrival
 	batch     []*job
 	timer     *time.Timer
+	took      time.Duration   // by the last pass
 	context   context.Context // passContext, boxed once
 }
 
-// gatherTime bounds how long a pass waits for tokens that requests are sampling.
-const gatherTime = time.Millisecond
+// A pass waits for tokens that requests are sampling at most a quarter of the time
+// that the last pass took, within these bounds: a token that misses a pass waits for
+// the whole of the next.
+const minGather, maxGather = time.Millisecond, 20 * time.Millisecond
 
 // job is what one request wants of a pass. It is reused for its next.
 type job struct {
@@ -118,7 +121,7 @@ func (s *scheduler) gather() {
 			next++
 		}
 	}
-	s.timer.Reset(gatherTime)
+	s.timer.Reset(min(max(s.took/4, minGather), maxGather))
 	defer s.timer.Stop()
 	for {
 		select {
@@ -176,7 +179,9 @@ func (s *scheduler) run() {
 	for _, j := range s.batch {
 		s.runs = append(s.runs, j.runs...)
 	}
+	start := time.Now()
 	err := s.pass()
+	s.took = time.Since(start)
 	s.passes.Add(1)
 	for i, r := range s.runs {
 		s.tokens.Add(int64(len(r.Tokens)))
