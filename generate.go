@@ -101,6 +101,7 @@ func (a *answer) prefill(ctx context.Context) error {
 	a.run = model.Run{
 		Sources: append(shifted(a.sources(a.query), len(tokens)), model.Source{KV: query.KV, Shift: len(tokens)}),
 		Logits:  a.logits,
+		Decode:  true,
 	}
 	return nil
 }
