@@ -46,6 +46,7 @@ type Workspace struct {
 	last                         []float32
 	queries                      []attention.Query
 	parts                        []attention.Part
+	steps                        rowSteps
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
 }
@@ -117,10 +118,15 @@ func (m *Model) embed(x []float32, runs []Run) error {
 }
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
+// The last sum is left in ws.h for whoever reads x next.
 func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	m.rmsNorm(ws.h, ws.x, w.attnNorm, total)
+	var before []float32 // what the layer before left to add
+	if i > 0 {
+		before = ws.h
+	}
+	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
 	m.linear(ws, ws.h, total, gemm.Product{W: w.q, C: ws.q, Ldc: q}, gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv})
 	addBias(ws.q, w.qBias)
 	addBias(ws.k, w.kBias)
@@ -136,12 +142,10 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 		return err
 	}
 	m.linear(ws, ws.mix, total, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
-	vec.Add(ws.x, ws.h)
-	m.rmsNorm(ws.h, ws.x, w.ffnNorm, total)
+	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, total)
 	m.linear(ws, ws.h, total, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, total)
 	m.linear(ws, ws.gate, total, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
-	vec.Add(ws.x, ws.h)
 	return nil
 }
 
@@ -159,36 +163,6 @@ func addBias(x, bias []float32) {
 	for ; len(x) > 0; x = x[len(bias):] {
 		vec.Add(x[:len(bias)], bias)
 	}
-}
-
-func (m *Model) rmsNorm(dst, x, weight []float32, rows int) {
-	h := m.config.Hidden
-	if rows <= normRows { // no fork, no closure
-		for r := range rows {
-			vec.RMSNorm(dst[r*h:(r+1)*h], x[r*h:(r+1)*h], weight, m.config.NormEps)
-		}
-		return
-	}
-	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
-		for r := block * normRows; r < min(rows, (block+1)*normRows); r++ {
-			vec.RMSNorm(dst[r*h:(r+1)*h], x[r*h:(r+1)*h], weight, m.config.NormEps)
-		}
-	})
-}
-
-// normRows is how many rows of an element-wise step make one piece of work.
-const normRows = 8
-
-func (m *Model) siluMul(ws *Workspace, rows int) {
-	f := m.config.FFN
-	if rows <= normRows {
-		vec.SiLUMul(ws.gate, ws.gate, ws.up)
-		return
-	}
-	m.pool.For((rows+normRows-1)/normRows, func(_, block int) {
-		from, to := block*normRows*f, min(rows, (block+1)*normRows)*f
-		vec.SiLUMul(ws.gate[from:to], ws.gate[from:to], ws.up[from:to])
-	})
 }
 
 // store rotates keys at their local positions and packs keys and values into the node's KV. It is the only pass ever made over a key.
@@ -241,7 +215,7 @@ func (m *Model) logits(ws *Workspace, runs []Run) {
 		if rows == 0 {
 			continue
 		}
-		m.rmsNorm(ws.last, ws.x[(end-rows)*h:end*h], m.norm, rows)
+		m.addNorm(ws, ws.last, ws.x[(end-rows)*h:end*h], ws.h[(end-rows)*h:end*h], m.norm, rows)
 		gemm.Mul(m.pool, &ws.gemm, r.Logits, vocab, ws.last, h, rows, m.output)
 	}
 }
