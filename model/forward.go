@@ -43,7 +43,7 @@ type Run struct {
 // has seen, is reused without allocation, and serves one call at a time.
 type Workspace struct {
 	x, h, q, k, v, mix, gate, up []float32
-	last                         []float32
+	last, logits                 []float32
 	queries                      []attention.Query
 	parts                        []attention.Part
 	steps                        rowSteps
@@ -118,7 +118,9 @@ func (m *Model) embed(x []float32, runs []Run) error {
 }
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
-// The last sum is left in ws.h for whoever reads x next.
+// The last sum is left in ws.h for whoever reads x next. Of the last layer only the
+// keys and values are needed of all rows; the others are done for the rows whose
+// logits are asked for, which then stand together at the front of ws.x and ws.h.
 func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -127,8 +129,17 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
-	m.linear(ws, ws.h, total, gemm.Product{W: w.q, C: ws.q, Ldc: q}, gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv})
-	addBias(ws.q, w.qBias)
+	last, rows := i == len(m.layers)-1, total
+	if last {
+		rows = m.asked(runs)
+	}
+	query := gemm.Product{W: w.q, C: ws.q, Ldc: q}
+	key, value := gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv}
+	if rows == total {
+		m.linear(ws, ws.h, total, query, key, value)
+	} else {
+		m.linear(ws, ws.h, total, key, value)
+	}
 	addBias(ws.k, w.kBias)
 	addBias(ws.v, w.vBias)
 	row := 0
@@ -137,16 +148,46 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 		m.store(r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
 		row += n
 	}
-	m.queries(ws, i, runs)
+	if rows == 0 {
+		return nil
+	}
+	if rows < total {
+		m.gather(ws.x, runs)
+		m.gather(ws.h, runs)
+		m.linear(ws, ws.h, rows, query)
+	}
+	addBias(ws.q[:rows*q], w.qBias)
+	m.queries(ws, i, last, runs)
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return err
 	}
-	m.linear(ws, ws.mix, total, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
-	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, total)
-	m.linear(ws, ws.h, total, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
-	m.siluMul(ws, total)
-	m.linear(ws, ws.gate, total, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
+	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
+	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
+	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
+	m.siluMul(ws, rows)
+	m.linear(ws, ws.gate, rows, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
 	return nil
+}
+
+// asked returns how many rows' logits the runs ask for.
+func (m *Model) asked(runs []Run) int {
+	n := 0
+	for _, r := range runs {
+		n += len(r.Logits)
+	}
+	return n / m.config.Vocab
+}
+
+// gather moves the rows whose logits are asked for to the front of x.
+func (m *Model) gather(x []float32, runs []Run) {
+	h := m.config.Hidden
+	to, end := 0, 0
+	for _, r := range runs {
+		end += len(r.Tokens) * h
+		n := len(r.Logits) / m.config.Vocab * h
+		copy(x[to:to+n], x[end-n:end])
+		to += n
+	}
 }
 
 // linear multiplies rows rows of x by one or more weight matrices, in one
@@ -176,12 +217,21 @@ func (m *Model) store(r Run, layer int, k, v []float32) {
 	}
 }
 
-// queries points the attention kernel at this layer's rows and parts.
-func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
+// queries points the attention kernel at this layer's rows and parts: in the last
+// layer, the rows whose logits are asked for.
+func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	row := 0
 	for _, r := range runs {
+		rows, skip := len(r.Tokens), 0
+		if last {
+			rows = len(r.Logits) / m.config.Vocab
+			skip = len(r.Tokens) - rows
+		}
+		if rows == 0 {
+			continue
+		}
 		first := len(ws.parts)
 		for _, s := range r.Sources {
 			n := s.Len
@@ -189,42 +239,75 @@ func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 				n = s.KV.Tokens()
 			}
 			ws.parts = append(ws.parts, attention.Part{
-				KV: s.KV.Layer(layer), Len: n, Shift: s.Shift, Scale: s.Scale, Bias: s.Bias,
+				KV: s.KV.Layer(layer), Len: n, Shift: s.Shift + skip, Scale: s.Scale, Bias: s.Bias,
 			})
 		}
-		n := len(r.Tokens)
 		ws.parts = append(ws.parts, attention.Part{
-			KV: r.KV.Layer(layer), Len: r.At + n, Shift: r.At, Causal: true, Offset: r.At,
+			KV: r.KV.Layer(layer), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: true, Offset: r.At + skip,
 		})
 		ws.queries = append(ws.queries, attention.Query{
-			Q:    ws.q[row*width : (row+n)*width],
-			Out:  ws.mix[row*width : (row+n)*width],
-			Rows: n, Parts: ws.parts[first:len(ws.parts):len(ws.parts)], Decode: r.Decode,
+			Q:    ws.q[row*width : (row+rows)*width],
+			Out:  ws.mix[row*width : (row+rows)*width],
+			Rows: rows, Parts: ws.parts[first:len(ws.parts):len(ws.parts)], Decode: r.Decode,
 		})
-		row += n
+		row += rows
 	}
 }
 
-// logits computes only the rows that were asked for.
+// fewRows is how many rows of logits are computed at once for several runs, so that
+// requests which generate together read the output matrix once.
+const fewRows = 16
+
+// logits computes the rows that were asked for, which the last layer has put at the
+// front.
 func (m *Model) logits(ws *Workspace, runs []Run) {
-	h, vocab := m.config.Hidden, m.config.Vocab
-	end := 0
-	for _, r := range runs {
-		end += len(r.Tokens)
-		rows := len(r.Logits) / vocab
-		if rows == 0 {
-			continue
+	vocab, row := m.config.Vocab, 0
+	for len(runs) > 0 {
+		n, rows := 1, len(runs[0].Logits)/vocab
+		for n < len(runs) && rows+len(runs[n].Logits)/vocab <= fewRows {
+			rows += len(runs[n].Logits) / vocab
+			n++
 		}
-		m.addNorm(ws, ws.last, ws.x[(end-rows)*h:end*h], ws.h[(end-rows)*h:end*h], m.norm, rows)
-		gemm.Mul(m.pool, &ws.gemm, r.Logits, vocab, ws.last, h, rows, m.output)
+		m.logitsOf(ws, runs[:n], row, rows)
+		row += rows
+		runs = runs[n:]
 	}
+}
+
+// logitsOf computes rows rows from row on, all that the runs ask for.
+func (m *Model) logitsOf(ws *Workspace, runs []Run, row, rows int) {
+	if rows == 0 {
+		return
+	}
+	h, vocab := m.config.Hidden, m.config.Vocab
+	m.addNorm(ws, ws.last, ws.x[row*h:(row+rows)*h], ws.h[row*h:(row+rows)*h], m.norm, rows)
+	for _, r := range runs {
+		if len(r.Logits) == rows*vocab { // all of them
+			gemm.Mul(m.pool, &ws.gemm, r.Logits, vocab, ws.last, h, rows, m.output)
+			return
+		}
+	}
+	ws.logits = grow(ws.logits, rows*vocab)
+	gemm.Mul(m.pool, &ws.gemm, ws.logits, vocab, ws.last, h, rows, m.output)
+	from := 0
+	for _, r := range runs {
+		from += copy(r.Logits, ws.logits[from:])
+	}
+}
+
+// grow returns x with length n, its contents undefined.
+func grow(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n)
+	}
+	return x[:n]
 }
 
 func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	rows := 0
 	for _, r := range runs {
-		rows = max(rows, len(r.Logits)/c.Vocab)
+		rows = max(rows, len(r.Logits)/c.Vocab, fewRows)
 	}
 	for _, b := range []struct {
 		buf *[]float32
@@ -233,10 +316,7 @@ func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 		{&ws.x, total * c.Hidden}, {&ws.h, total * c.Hidden}, {&ws.q, total * q}, {&ws.k, total * kv}, {&ws.v, total * kv},
 		{&ws.mix, total * q}, {&ws.gate, total * c.FFN}, {&ws.up, total * c.FFN}, {&ws.last, rows * c.Hidden},
 	} {
-		if cap(*b.buf) < b.n {
-			*b.buf = make([]float32, b.n)
-		}
-		*b.buf = (*b.buf)[:b.n]
+		*b.buf = grow(*b.buf, b.n)
 	}
 	if cap(ws.parts) < parts {
 		// Queries hold views of parts, so it must not move while it is filled.
