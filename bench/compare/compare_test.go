@@ -63,8 +63,8 @@ func serve(spec *bench.Spec, command, id string, threads int, who []string) {
 			continue
 		}
 		if command == "measure" {
-			fmt.Printf(`{"case": %q, "who": %q, "threads": %d, "value": %g, "unit": %q, "seconds": %g, "reps": 3}`+"\n",
-				id, name, threads, c.Rate(seconds), c.Unit, seconds)
+			fmt.Printf(`{"case": %q, "who": %q, "threads": %d, "value": %g, "unit": %q, "seconds": %g, "min_seconds": %g, "reps": 3}`+"\n",
+				id, name, threads, c.Rate(seconds), c.Unit, seconds, seconds/2)
 			continue
 		}
 		data := make([]byte, 4*len(values))
@@ -111,6 +111,9 @@ func TestTurns(t *testing.T) {
 	}
 	if best := r.rows[0].fastest(); best == nil || best.who != "right" {
 		t.Errorf("fastest: %+v", best)
+	}
+	if row := r.rows[0]; row.bestRatio(row.entries[1], row.self()) >= 1 {
+		t.Errorf("half a second is better than our %v", row.least(row.self()))
 	}
 	if n := len(r.rows[1].entries); n != 1 {
 		t.Errorf("%d contenders in a case of our own", n)

@@ -127,6 +127,13 @@ func (r *report) draw(c chart, rows []*row) error {
 		}
 	}
 	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.6, float64(len(rows))-0.4
+	if rows[0].Unit == "GFLOP/s" {
+		if err := roof(p, rows); err != nil {
+			return err
+		}
+		top = max(top, p.Y.Max)
+	}
 	p.Y.Min, p.Y.Max = 0, top*1.6 // room for the legend
 	if log {
 		p.Y.Min, p.Y.Max = least, top*100
@@ -136,6 +143,26 @@ func (r *report) draw(c chart, rows []*row) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// roof draws the FMA peak.
+func roof(p *plot.Plot, rows []*row) error {
+	var peaks []float64
+	for _, row := range rows {
+		peaks = append(peaks, row.peak...)
+	}
+	peak := median(peaks)
+	if peak == 0 {
+		return nil
+	}
+	line, err := plotter.NewLine(plotter.XYs{{X: p.X.Min, Y: peak}, {X: p.X.Max, Y: peak}})
+	if err != nil {
+		return err
+	}
+	line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
+	p.Add(line)
+	p.Legend.Add("FMA peak", line)
 	return nil
 }
 
