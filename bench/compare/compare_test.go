@@ -84,7 +84,7 @@ func serve(spec *bench.Spec, command, id string, threads int, who []string) {
 func TestTurns(t *testing.T) {
 	t.Setenv("COMPARE_TEST_PEER", "1")
 	spec := bench.NewSpec(64)
-	o := &options{threads: []int{1}, runs: 3, scale: 64, cases: []string{"attention/L1/A", "attention/L3x8"}, out: t.TempDir(), note: "A remark."}
+	o := &options{threads: []int{1}, runs: 3, scale: 64, cases: []string{"attention/L1/A", "attention/L3x8", "attention/L3/A"}, out: t.TempDir(), note: "A remark."}
 	data, err := json.Marshal(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestTurns(t *testing.T) {
 	if row := r.rows[0]; row.bestRatio(row.entries[1], row.self()) >= 1 {
 		t.Errorf("half a second is better than our %v", row.least(row.self()))
 	}
-	if n := len(r.rows[1].entries); n != 1 {
+	if n := len(r.rows[2].entries); r.rows[2].ID != "attention/L3x8/A" || n != 1 {
 		t.Errorf("%d contenders in a case of our own", n)
 	}
 	if err := r.write(); err != nil {
@@ -125,7 +125,7 @@ func TestTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"fake 1.2", "A remark.", "wrong, attention/L1/A, 1 threads: its numbers differ from ours by 0.01", "broken, attention/L1/A, 1 threads: out of order", "](attention-a.svg)"} {
+	for _, want := range []string{"fake 1.2", "A remark.", "wrong, attention/L1/A, 1 threads: its numbers differ from ours by 0.01", "broken, attention/L1/A, 1 threads: out of order", "](attention-a.svg)", "per pair of tokens"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
@@ -134,7 +134,7 @@ func TestTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(lines), "\n"); n != 3+3+1+3 {
+	if n := strings.Count(string(lines), "\n"); n != 2*(3+3+1)+3 {
 		t.Errorf("%d lines of results", n)
 	}
 }

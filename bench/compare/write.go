@@ -26,6 +26,9 @@ func (r *report) write() error {
 	var page strings.Builder
 	page.WriteString("# Results\n\nWritten by `go run -C bench/compare .`; see [how](../README.md).\n\n")
 	page.WriteString(r.conditions() + "\n\n" + r.summary() + "\n")
+	if d := r.derived(); d != "" {
+		page.WriteString("Of our own cases:\n\n" + d + "\n")
+	}
 	for _, p := range plots {
 		fmt.Fprintf(&page, "![%s](%s.svg)\n\n", p, p)
 	}
@@ -39,7 +42,7 @@ func (r *report) write() error {
 			page.WriteString("- " + m + "\n")
 		}
 	}
-	fmt.Printf("%s\n\n%s\n%s", r.conditions(), r.summary(), r.details())
+	fmt.Printf("%s\n\n%s\n%s\n%s", r.conditions(), r.summary(), r.derived(), r.details())
 	if err := r.lines(filepath.Join(r.options.out, "results.jsonl")); err != nil {
 		return err
 	}
