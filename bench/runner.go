@@ -146,6 +146,11 @@ func (r *Runner) Measure(c Case) ([]Result, error) {
 }
 
 func (r *Runner) one(c Case, strategy graphkv.Strategy, run func() (time.Duration, error)) ([]Result, error) {
+	if c.Kind == KindDecode || c.Variant != "" && c.Variant != Cold {
+		if _, err := run(); err != nil { // encodes what is to be cached
+			return nil, fmt.Errorf("bench: %s: %w", c.ID, err)
+		}
+	}
 	t, err := measure(run)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", c.ID, err)
