@@ -25,6 +25,7 @@ type loader struct {
 	f     *gguf.File
 	pool  *pool.Pool
 	taken map[string]bool
+	arena gemm.Arena
 }
 
 func (l *loader) tensor(name string, rowLen, rows int) (gguf.Tensor, error) {
@@ -78,7 +79,7 @@ func (l *loader) pack(t gguf.Tensor) (*gemm.Matrix, error) {
 		return nil, fmt.Errorf("model: tensor %s: %w: weights in %s", t.Name, gguf.ErrUnsupported, t.Type)
 	}
 	n, k := t.Rows(), t.RowLen()
-	m := gemm.NewMatrixOf(format, n, k)
+	m := l.arena.NewMatrix(format, n, k)
 	size := len(t.Data) / n
 	l.pool.For((n+gemm.Panel-1)/gemm.Panel, func(_, panel int) {
 		for i := panel * gemm.Panel; i < min(n, (panel+1)*gemm.Panel); i++ {

@@ -37,7 +37,9 @@ func NewMatrix(n, k int) *Matrix { return NewMatrixOf(F32, n, k) }
 
 // NewMatrixOf returns an all-zero packed matrix of n rows and k columns whose weights are kept in format f. It panics with a *ShapeError if
 // k is not a multiple of f.Block().
-func NewMatrixOf(f Format, n, k int) *Matrix {
+func NewMatrixOf(f Format, n, k int) *Matrix { return newMatrix(aligned, f, n, k) }
+
+func newMatrix(alloc func(floats int) []float32, f Format, n, k int) *Matrix {
 	if n < 0 || k < 0 {
 		fail("NewMatrixOf", "negative dimension in %d × %d", n, k)
 	}
@@ -48,7 +50,7 @@ func NewMatrixOf(f Format, n, k int) *Matrix {
 		fail("NewMatrixOf", "%d columns are not blocks of %d, as %v has them", k, f.Block(), f)
 	}
 	m := &Matrix{n: n, k: k, format: f}
-	x := aligned(int(m.Bytes() / 4)) // panels are multiples of 16 bytes
+	x := alloc(int(m.Bytes() / 4)) // panels are multiples of 16 bytes
 	if f == F32 {
 		m.panels = x
 	} else {

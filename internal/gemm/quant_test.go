@@ -3,10 +3,13 @@
 package gemm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -267,4 +270,31 @@ func TestFormatErrors(t *testing.T) {
 		assert.Equal(t, want, e.Detail)
 	}
 	assert.Equal(t, "Format(9)", Format(9).String())
+}
+
+// Matrices of an arena are what others are, and do not share memory: those that fit a slab together, those that do not, and a large one.
+func TestArena(t *testing.T) {
+	var arena Arena
+	type matrix struct{ got, want *Matrix }
+	var ms []matrix
+	r := rand.New(rand.NewPCG(6, 6))
+	for _, s := range []struct {
+		f    Format
+		n, k int
+	}{{Q4_1, 33, 64}, {F32, 5, 7}, {Q6_K, 40, 256}, {F32, 1024, 1600}, {Q8_0, 2, 32}, {F32, 1024, 1900}, {F16, 3000, 1500}, {F32, 0, 9}, {BF16, 20, 3}} {
+		src := blocks(r, s.f, s.n, s.k)
+		m := matrix{arena.NewMatrix(s.f, s.n, s.k), NewMatrixOf(s.f, s.n, s.k)}
+		for i := range s.n {
+			row := src[i*len(src)/s.n : (i+1)*len(src)/s.n]
+			m.got.SetBlocks(i, row)
+			m.want.SetBlocks(i, row)
+		}
+		ms = append(ms, m)
+	}
+	for i, m := range ms {
+		require.True(t, slices.Equal(bits(m.want.panels), bits(m.got.panels)) && bytes.Equal(m.want.packed, m.got.packed), "matrix %d", i)
+		for _, start := range []unsafe.Pointer{unsafe.Pointer(unsafe.SliceData(m.got.panels)), unsafe.Pointer(unsafe.SliceData(m.got.packed))} {
+			assert.Zero(t, uintptr(start)%64, "matrix %d", i)
+		}
+	}
 }
