@@ -2,6 +2,8 @@
 
 package attention
 
+import "unsafe"
+
 const (
 	// maxLanes is the largest number of lanes, pairs of a query row and a head, of a panel.
 	maxLanes = 16
@@ -36,22 +38,27 @@ type lanes struct {
 type kernels struct {
 	rows int // lanes of the tallest panel
 	// scores computes s[i][p·16+j] = Σₜ q[i][t]·k[p][t][j].
-	scores func(h int, s, q, k, next []float32, d, panels, stride int)
+	scores func(h int, s, q, k []float32, next unsafe.Pointer, d, panels, stride int)
 	// hide sets s[i][p·16+j] to −Inf where bit p·16+j of lane i is clear, for first ≤ p < last. Bits of lane i are words[i·next:].
 	hide func(h int, s []float32, words []uint64, next, first, last int)
 	// softmax turns scores into weights, see softmaxPortable.
 	softmax func(h int, s []float32, st *lanes, panels int)
 	// mix computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n.
-	mix func(h int, o, p, v, alpha, next []float32, d, n, stride int)
+	mix func(h int, o, p, v, alpha []float32, next unsafe.Pointer, d, n, stride int)
 	// finite reports whether no element is NaN or infinite.
 	finite func(x []float32) bool
 	// prefetch brings memory closer that is soon to be read or written.
 	prefetch func(x []float32)
+	// The widen functions write float32 in the order of what they read. Scales are one for each key of a panel, and for each value.
+	widenF16, widenBF16 func(dst []float32, src []uint16)
+	widenKeys           func(dst []float32, src []int8, scales []float32, d int)
+	widenValues         func(dst []float32, src []int8, scales []float32, d int)
 	// scale computes dst = src·factor + 0, where −0 + 0 = 0.
 	scale func(dst, src []float32, factor float32)
 }
 
 var portable = kernels{
 	rows: maxLanes, scores: scoresPortable, hide: hidePortable, softmax: softmaxPortable, mix: mixPortable, finite: finitePortable,
-	scale: scalePortable, prefetch: func([]float32) {},
+	scale: scalePortable, prefetch: func([]float32) {}, widenF16: widenF16Portable, widenBF16: widenBF16Portable,
+	widenKeys: widenKeysPortable, widenValues: widenValuesPortable,
 }

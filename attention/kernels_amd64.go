@@ -278,3 +278,23 @@ func finiteAVX2(x *float32, n int) bool
 //
 //go:noescape
 func prefetchAVX2(x *float32, n int)
+
+// widenF16AVX2 widens n numbers, a multiple of 8.
+//
+//go:noescape
+func widenF16AVX2(dst *float32, src *uint16, n int)
+
+// widenBF16AVX2 widens n numbers, a multiple of 8.
+//
+//go:noescape
+func widenBF16AVX2(dst *float32, src *uint16, n int)
+
+// widenI8KeysAVX2 widens panels of 16 keys, each key times its scale.
+//
+//go:noescape
+func widenI8KeysAVX2(dst *float32, src *int8, scales *float32, d int, panels int)
+
+// widenI8ValuesAVX2 widens n values of d elements, a multiple of 8, each value times its scale.
+//
+//go:noescape
+func widenI8ValuesAVX2(dst *float32, src *int8, scales *float32, d int, n int)

@@ -13462,3 +13462,99 @@ line:
 	SUBQ       $0x10, CX
 	JG         line
 	RET
+
+// func widenF16AVX2(dst *float32, src *uint16, n int)
+// Requires: AVX, F16C
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop:
+	VCVTPH2PS (CX), Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x08, DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX2(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX2
+TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop:
+	VPMOVZXWD (CX), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x08, DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func widenI8KeysAVX2(dst *float32, src *int8, scales *float32, d int, panels int)
+// Requires: AVX, AVX2
+TEXT ·widenI8KeysAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ scales+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ panels+32(FP), SI
+
+panel:
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    BX, DI
+
+element:
+	VPMOVSXBD (CX), Y2
+	VCVTDQ2PS Y2, Y2
+	VMULPS    Y0, Y2, Y2
+	VMOVUPS   Y2, (AX)
+	VPMOVSXBD 8(CX), Y2
+	VCVTDQ2PS Y2, Y2
+	VMULPS    Y1, Y2, Y2
+	VMOVUPS   Y2, 32(AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x40, AX
+	DECQ      DI
+	JNZ       element
+	ADDQ      $0x40, DX
+	DECQ      SI
+	JNZ       panel
+	VZEROUPPER
+	RET
+
+// func widenI8ValuesAVX2(dst *float32, src *int8, scales *float32, d int, n int)
+// Requires: AVX, AVX2
+TEXT ·widenI8ValuesAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ scales+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ n+32(FP), SI
+
+value:
+	VBROADCASTSS (DX), Y0
+	MOVQ         BX, DI
+
+element:
+	VPMOVSXBD (CX), Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, (AX)
+	ADDQ      $0x08, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x08, DI
+	JNZ       element
+	ADDQ      $0x04, DX
+	DECQ      SI
+	JNZ       value
+	VZEROUPPER
+	RET

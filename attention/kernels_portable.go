@@ -4,6 +4,7 @@ package attention
 
 import (
 	"math"
+	"unsafe"
 )
 
 // The loops here round every product before it is added, so that no compiler may fuse one of two loops that must agree to the last bit.
@@ -12,7 +13,7 @@ import (
 // less, which makes up for the rounding of the products.
 const chainDims = 16
 
-func scoresPortable(h int, s, q, k, _ []float32, d, panels, stride int) {
+func scoresPortable(h int, s, q, k []float32, _ unsafe.Pointer, d, panels, stride int) {
 	for p := range panels {
 		kp := k[p*d*panelKeys:][:d*panelKeys]
 		for i := range h {
@@ -125,7 +126,7 @@ func exp2Portable(x float32) float32 {
 	return p * math.Float32frombits(math.Float32bits(t)<<23+0x3f800000)
 }
 
-func mixPortable(h int, o, p, v, alpha, _ []float32, d, n, stride int) {
+func mixPortable(h int, o, p, v, alpha []float32, _ unsafe.Pointer, d, n, stride int) {
 	for i := range h {
 		acc, w := o[i*stride:][:d], p[i*scoreStride:][:n]
 		a := alpha[i]
@@ -171,5 +172,34 @@ func finitePortable(x []float32) bool {
 func scalePortable(dst, src []float32, factor float32) {
 	for i, x := range src {
 		dst[i] = float32(x*factor) + 0
+	}
+}
+
+func widenF16Portable(dst []float32, src []uint16) {
+	for i, h := range src {
+		dst[i] = fromF16(h)
+	}
+}
+
+func widenBF16Portable(dst []float32, src []uint16) {
+	for i, h := range src {
+		dst[i] = fromBF16(h)
+	}
+}
+
+func widenKeysPortable(dst []float32, src []int8, scales []float32, d int) {
+	for p := range len(scales) / panelKeys {
+		s := (*[panelKeys]float32)(scales[p*panelKeys:])
+		for i := p * d * panelKeys; i < (p+1)*d*panelKeys; i++ {
+			dst[i] = float32(src[i]) * s[i%panelKeys]
+		}
+	}
+}
+
+func widenValuesPortable(dst []float32, src []int8, scales []float32, d int) {
+	for j, s := range scales {
+		for i := j * d; i < (j+1)*d; i++ {
+			dst[i] = float32(src[i]) * s
+		}
 	}
 }

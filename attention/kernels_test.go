@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -88,7 +89,7 @@ func TestScoresAreChains(t *testing.T) {
 					q, qWhole := gapped(r, h, laneStride, d)
 					k, kWhole := guarded(r, panels*d*panelKeys)
 					s, sWhole := gapped(r, h, scoreStride, panels*panelKeys)
-					ks.scores(h, s, q, k, k, d, panels, laneStride)
+					ks.scores(h, s, q, k, unsafe.Pointer(&k[0]), d, panels, laneStride)
 					require.True(t, qWhole() && kWhole() && sWhole(), "%s: d %d, %d lanes, %d panels: wrote beyond", name, d, h, panels)
 					for i := range h {
 						for j := range panels * panelKeys {
@@ -136,7 +137,7 @@ func TestMixIsAChain(t *testing.T) {
 							want[i*laneStride+e] = x
 						}
 					}
-					ks.mix(h, o, p, v, alpha, v, d, n, laneStride)
+					ks.mix(h, o, p, v, alpha, unsafe.Pointer(&o[0]), d, n, laneStride)
 					require.True(t, pWhole() && vWhole() && oWhole() && aWhole(), "%s: d %d, %d lanes, %d keys: wrote beyond", name, d, h, n)
 					for i := range o {
 						if math.Float32bits(o[i]) != math.Float32bits(want[i]) {

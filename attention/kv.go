@@ -17,8 +17,10 @@ const (
 
 // KV is a view of the keys and values of a run of tokens in one layer, in the order in which the kernels stream them:
 //
-//	keys   [KVHeads][⌈Tokens/16⌉][HeadDim][16]
-//	values [KVHeads][Tokens][HeadDim]
+//	scales of keys   [KVHeads][⌈Tokens/16⌉][16] float32, in format I8 only
+//	scales of values [KVHeads][Tokens] float32, in format I8 only
+//	keys             [KVHeads][⌈Tokens/16⌉][HeadDim][16]
+//	values           [KVHeads][Tokens][HeadDim]
 //
 // Sixteen keys stand side by side, so that a dot product with sixteen keys is a chain of vector operations and nothing is left to be
 // rearranged when the keys are read. Tokens are written one by one with Store. The zero value holds no tokens.
@@ -27,12 +29,17 @@ const (
 type KV struct {
 	format                   Format
 	kvHeads, headDim, tokens int
-	k, v                     []float32
+	mem                      []byte
 }
 
 // KVSize returns the number of bytes that tokens tokens take. Dimensions must be positive and small enough for the size to fit an int.
 func KVSize(f Format, kvHeads, headDim, tokens int) int {
-	return 4 * kvHeads * headDim * (roundUp(tokens) + tokens)
+	slots := kvHeads * (roundUp(tokens) + tokens)
+	n := f.bytes() * headDim * slots
+	if f == I8 {
+		n += 4 * slots
+	}
+	return n
 }
 
 // roundUp rounds a number of keys up to whole panels.
@@ -51,28 +58,16 @@ func ViewKV(f Format, kvHeads, headDim, tokens int, mem []byte) KV {
 	if n := KVSize(f, kvHeads, headDim, tokens); len(mem) != n {
 		panic(fmt.Sprintf("attention: %d bytes for keys and values that take %d", len(mem), n))
 	}
-	x := KV{format: f, kvHeads: kvHeads, headDim: headDim, tokens: tokens}
-	if tokens > 0 {
-		all := floats(mem)
-		n := kvHeads * headDim * roundUp(tokens)
-		x.k, x.v = all[:n:n], all[n:]
+	if uintptr(unsafe.Pointer(unsafe.SliceData(mem)))%4 != 0 {
+		panic("attention: memory of keys and values is not at a multiple of four bytes")
 	}
-	return x
+	return KV{format: f, kvHeads: kvHeads, headDim: headDim, tokens: tokens, mem: mem}
 }
 
 func check(f Format, kvHeads, headDim, tokens int) {
 	if !f.Valid() || kvHeads < 1 || headDim < 1 || tokens < 0 || tokens > MaxTokens {
 		panic(fmt.Sprintf("attention: no KV of %v, %d heads × %d elements × %d tokens", f, kvHeads, headDim, tokens))
 	}
-}
-
-// floats views memory as float32.
-func floats(mem []byte) []float32 {
-	p := unsafe.Pointer(unsafe.SliceData(mem))
-	if uintptr(p)%4 != 0 {
-		panic("attention: memory of keys and values is not at a multiple of four bytes")
-	}
-	return unsafe.Slice((*float32)(p), len(mem)/4)
 }
 
 // PackKV stores plain arrays k and v, each [tokens][kvHeads][headDim], keys rotated at positions 0, 1, …, as far as they are rotated at
@@ -107,26 +102,63 @@ func (x KV) Store(i int, k, v []float32) {
 	x.checkToken(i, k, v)
 	d := x.headDim
 	for h := range x.kvHeads {
-		at := x.keyAt(h, i)
-		for _, y := range k[h*d : (h+1)*d] {
-			x.k[at] = y
-			at += panelKeys
+		k, v, at := k[h*d:(h+1)*d], v[h*d:(h+1)*d], i&(panelKeys-1)
+		switch x.format {
+		case F32:
+			keys, values := numbers[float32](x, h, i, 1)
+			for _, y := range k {
+				keys[at] = y
+				at += panelKeys
+			}
+			copy(values, v)
+		case I8:
+			keys, values := numbers[int8](x, h, i, 1)
+			ks, vs := x.scales(h, i, 1)
+			ks[at], vs[0] = scaleI8(k), scaleI8(v)
+			for e, scale := 0, ks[at]; e < d; e++ {
+				keys[at+e*panelKeys], values[e] = toI8(k[e], scale), toI8(v[e], vs[0])
+			}
+		default:
+			round := toF16
+			if x.format == BF16 {
+				round = toBF16
+			}
+			keys, values := numbers[uint16](x, h, i, 1)
+			for e, y := range k {
+				keys[at+e*panelKeys], values[e] = round(y), round(v[e])
+			}
 		}
-		copy(x.v[(h*x.tokens+i)*d:][:d], v[h*d:])
 	}
 }
 
-// Load reads what Store wrote for token i.
+// Load reads what Store wrote for token i, as the kernels see it.
 func (x KV) Load(i int, k, v []float32) {
 	x.checkToken(i, k, v)
 	d := x.headDim
 	for h := range x.kvHeads {
-		at := x.keyAt(h, i)
-		for t := range d {
-			k[h*d+t] = x.k[at]
-			at += panelKeys
+		k, v, at := k[h*d:(h+1)*d], v[h*d:(h+1)*d], i&(panelKeys-1)
+		switch x.format {
+		case F32:
+			keys, values := numbers[float32](x, h, i, 1)
+			for e := range k {
+				k[e], v[e] = keys[at+e*panelKeys], values[e]
+			}
+		case I8:
+			keys, values := numbers[int8](x, h, i, 1)
+			ks, vs := x.scales(h, i, 1)
+			for e := range k {
+				k[e], v[e] = float32(keys[at+e*panelKeys])*ks[at], float32(values[e])*vs[0]
+			}
+		default:
+			widen := fromF16
+			if x.format == BF16 {
+				widen = fromBF16
+			}
+			keys, values := numbers[uint16](x, h, i, 1)
+			for e := range k {
+				k[e], v[e] = widen(keys[at+e*panelKeys]), widen(values[e])
+			}
 		}
-		copy(v[h*d:(h+1)*d], x.v[(h*x.tokens+i)*d:])
 	}
 }
 
@@ -139,15 +171,42 @@ func (x KV) checkToken(i int, k, v []float32) {
 	}
 }
 
-// keyAt returns where element 0 of a key stands; the next ones follow panelKeys apart.
-func (x KV) keyAt(head, i int) int {
-	return (head*roundUp(x.tokens)+i&^(panelKeys-1))*x.headDim + i&(panelKeys-1)
+// numbers returns head h's keys, from the panel that token j is in to the one that token j+n−1 is in, and its n ≥ 1 values from token j on.
+func numbers[T float32 | uint16 | int8](x KV, h, j, n int) (k, v []T) {
+	d, padded := x.headDim, roundUp(x.tokens)
+	all := x.mem[x.scaleBytes():]
+	values := x.kvHeads * padded * d
+	first := j &^ (panelKeys - 1)
+	k = cut[T](all, (h*padded+first)*d, (roundUp(j+n)-first)*d)
+	v = cut[T](all, values+(h*x.tokens+j)*d, n*d)
+	return k, v
 }
 
-// block returns head h's keys and values from token j, a multiple of panelKeys, to token j+n.
-func (x KV) block(h, j, n int) (k, v []float32) {
-	d := x.headDim
-	k = x.k[(h*roundUp(x.tokens)+j)*d:][:roundUp(n)*d]
-	v = x.v[(h*x.tokens+j)*d:][:n*d]
-	return k, v
+// scales returns the scales that belong to numbers, one for each slot of a key and each value.
+func (x KV) scales(h, j, n int) (k, v []float32) {
+	padded := roundUp(x.tokens)
+	first := j &^ (panelKeys - 1)
+	return cut[float32](x.mem, h*padded+first, roundUp(j+n)-first), cut[float32](x.mem, x.kvHeads*padded+h*x.tokens+j, n)
+}
+
+func (x KV) scaleBytes() int {
+	if x.format != I8 {
+		return 0
+	}
+	return 4 * x.kvHeads * (roundUp(x.tokens) + x.tokens)
+}
+
+// cut views n numbers of mem from the one with index at.
+func cut[T float32 | uint16 | int8](mem []byte, at, n int) []T {
+	size := int(unsafe.Sizeof(*new(T)))
+	part := mem[at*size : (at+n)*size]
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)
+}
+
+// raw returns the memory of numbers for bringing it closer.
+func (x KV) raw(h, j, n int) (k, v []byte) {
+	d, padded, size := x.headDim, roundUp(x.tokens), x.format.bytes()
+	all := x.mem[x.scaleBytes():]
+	from, values := (h*padded+j)*d*size, (x.kvHeads*padded+h*x.tokens+j)*d*size
+	return all[from:][:roundUp(n)*d*size], all[values:][:n*d*size]
 }

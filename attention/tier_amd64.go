@@ -86,9 +86,9 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 	softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
 	return &kernels{
 		rows: len(scores) - 1,
-		scores: func(h int, s, q, k, next []float32, d, panels, _ int) {
+		scores: func(h int, s, q, k []float32, next unsafe.Pointer, d, panels, _ int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]
-			scores[h](&s[0], &q[0], &k[0], unsafe.SliceData(next), d, panels)
+			scores[h](&s[0], &q[0], &k[0], (*float32)(next), d, panels)
 		},
 		hide: func(h int, s []float32, words []uint64, next, first, last int) {
 			_, _ = s[(h-1)*scoreStride+last*panelKeys-1], words[(h-1)*next+(last-1)/4]
@@ -99,17 +99,33 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 			_ = s[(h-1)*scoreStride+panels*panelKeys-1]
 			softmax(&s[0], &st.max[0], h, panels)
 		},
-		mix: func(h int, o, p, v, alpha, next []float32, d, n, _ int) {
+		mix: func(h int, o, p, v, alpha []float32, next unsafe.Pointer, d, n, _ int) {
 			if n == 0 {
 				v = alpha // anything that exists
 			} else {
 				_ = v[n*d-1]
 			}
 			_, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+max(n, 1)-1], alpha[h-1]
-			mix[h](&o[0], &p[0], &v[0], &alpha[0], unsafe.SliceData(next), d, n)
+			mix[h](&o[0], &p[0], &v[0], &alpha[0], (*float32)(next), d, n)
 		},
 		finite:   func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
 		prefetch: func(x []float32) { prefetchAVX2(&x[0], len(x)) },
+		widenF16: func(dst []float32, src []uint16) {
+			_ = dst[len(src)-1]
+			widenF16AVX2(&dst[0], &src[0], len(src))
+		},
+		widenBF16: func(dst []float32, src []uint16) {
+			_ = dst[len(src)-1]
+			widenBF16AVX2(&dst[0], &src[0], len(src))
+		},
+		widenKeys: func(dst []float32, src []int8, scales []float32, d int) {
+			_, _ = dst[len(scales)*d-1], src[len(scales)*d-1]
+			widenI8KeysAVX2(&dst[0], &src[0], &scales[0], d, len(scales)/panelKeys)
+		},
+		widenValues: func(dst []float32, src []int8, scales []float32, d int) {
+			_, _ = dst[len(scales)*d-1], src[len(scales)*d-1]
+			widenI8ValuesAVX2(&dst[0], &src[0], &scales[0], d, len(scales))
+		},
 		scale: func(dst, src []float32, factor float32) {
 			_ = dst[len(src)-1]
 			scaleAVX2(&dst[0], &src[0], len(src), factor)

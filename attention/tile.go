@@ -20,7 +20,8 @@ type scratch struct {
 	seen   [maxLanes * blockWords]uint64 // keys of the block that each lane sees
 	head   []float32                     // [HeadDim]
 
-	nextKeys, nextValues []float32 // the block after the one at hand
+	keys, values         []float32 // [blockKeys][HeadDim] of a block, widened
+	nextKeys, nextValues []byte    // the block after the one at hand
 }
 
 // panel is up to kernels.rows lanes that go through the kernels together. Lane l of a tile is its row l/group and head l%group.
@@ -118,14 +119,14 @@ func (s *scratch) ahead(p *Part, rest []Part, kv, j, keys int) {
 		p, j, keys = &rest[0], 0, rest[0].Len
 	}
 	if n := min(blockKeys, keys-j); n > 0 {
-		s.nextKeys, s.nextValues = p.KV.block(kv, j, n)
+		s.nextKeys, s.nextValues = p.KV.raw(kv, j, n)
 	}
 }
 
 // attendBlock adds n ≤ blockKeys keys from j to every panel.
 func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bool) {
 	d := k.headDim
-	keys, values := p.KV.block(kv, j, n)
+	keys, values := s.block(p.KV, kv, j, n)
 	clean := unknown
 	for i := range s.panels {
 		x := &s.panels[i]
@@ -150,15 +151,43 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 	}
 }
 
-// aheadOf returns how many elements a kernel brings closer while it computes a whole block for a tall panel.
-func aheadOf(d int) int { return d * blockKeys / (4 * 2 * panelKeys) * panelKeys }
-
-// from returns x from element at on, or y if there is none.
-func from(x []float32, at int, y []float32) []float32 {
-	if at < len(x) {
-		return x[at:]
+// block returns n keys from token j and their values, widened if need be.
+func (s *scratch) block(x KV, kv, j, n int) (keys, values []float32) {
+	if x.format == F32 {
+		return numbers[float32](x, kv, j, n)
 	}
-	return y
+	d := x.headDim
+	if len(s.keys) < blockKeys*d {
+		s.keys, s.values = aligned(blockKeys*d), aligned(blockKeys*d)
+	}
+	keys, values = s.keys[:roundUp(n)*d], s.values[:n*d]
+	switch x.format {
+	case F16:
+		k, v := numbers[uint16](x, kv, j, n)
+		s.kern.widenF16(keys, k)
+		s.kern.widenF16(values, v)
+	case BF16:
+		k, v := numbers[uint16](x, kv, j, n)
+		s.kern.widenBF16(keys, k)
+		s.kern.widenBF16(values, v)
+	case I8:
+		k, v := numbers[int8](x, kv, j, n)
+		ks, vs := x.scales(kv, j, n)
+		s.kern.widenKeys(keys, k, ks, d)
+		s.kern.widenValues(values, v, vs, d)
+	}
+	return keys, values
+}
+
+// aheadOf returns how many bytes a kernel brings closer while it computes a whole block for a tall panel.
+func aheadOf(d int) int { return d * blockKeys / (4 * 2 * panelKeys) * 64 }
+
+// from returns the address of x's byte at, or that of y if there is none.
+func from(x []byte, at int, y []float32) unsafe.Pointer {
+	if at < len(x) {
+		return unsafe.Pointer(&x[at])
+	}
+	return unsafe.Pointer(&y[0])
 }
 
 // What is known of a block's values.
@@ -189,7 +218,7 @@ var ones = [maxLanes]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
 // that it sees. The order of additions is that of mix.
 func (s *scratch) mixSeen(x *panel, values []float32, d, full, some int) {
 	h := x.to - x.from
-	s.kern.mix(h, s.o[x.from*s.stride:], s.scores, values, x.alpha[:], values, d, full, s.stride)
+	s.kern.mix(h, s.o[x.from*s.stride:], s.scores, values, x.alpha[:], unsafe.Pointer(&values[0]), d, full, s.stride)
 	for l := range h {
 		o, w := s.o[(x.from+l)*s.stride:], s.scores[l*scoreStride:]
 		seen := s.seen[l*blockWords:][:blockWords]
@@ -204,7 +233,7 @@ func (s *scratch) mixSeen(x *panel, values []float32, d, full, some int) {
 				continue
 			}
 			n := min(bits.TrailingZeros64(^rest), wordBits-j%wordBits)
-			s.kern.mix(1, o, w[j:], values[j*d:(j+n)*d], ones[:], values, d, n, s.stride)
+			s.kern.mix(1, o, w[j:], values[j*d:(j+n)*d], ones[:], unsafe.Pointer(&values[0]), d, n, s.stride)
 			j += n
 		}
 	}

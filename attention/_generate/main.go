@@ -65,6 +65,13 @@ func main() {
 	scale()
 	finite()
 	prefetch()
+	widen16("F16", func(m Mem, r VecVirtual) { VCVTPH2PS(m, r) })
+	widen16("BF16", func(m Mem, r VecVirtual) {
+		VPMOVZXWD(m, r)
+		VPSLLD(Imm(16), r, r)
+	})
+	widenI8Keys()
+	widenI8Values()
 	Generate()
 }
 
@@ -592,5 +599,81 @@ func prefetch() {
 	ADDQ(Imm(64), x)
 	SUBQ(Imm(16), n)
 	JG(LabelRef("line"))
+	RET()
+}
+
+// widen16 writes the widening of 16-bit numbers.
+func widen16(name string, load func(m Mem, r VecVirtual)) {
+	TEXT("widen"+name+"AVX2", NOSPLIT, "func(dst *float32, src *uint16, n int)")
+	Doc("widen" + name + "AVX2 widens n numbers, a multiple of 8.")
+	Pragma("noescape")
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
+	Label("loop")
+	r := YMM()
+	load(Mem{Base: src}, r)
+	VMOVUPS(r, Mem{Base: dst})
+	ADDQ(Imm(16), src)
+	ADDQ(Imm(32), dst)
+	SUBQ(Imm(8), n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func widenI8Keys() {
+	TEXT("widenI8KeysAVX2", NOSPLIT, "func(dst *float32, src *int8, scales *float32, d, panels int)")
+	Doc("widenI8KeysAVX2 widens panels of 16 keys, each key times its scale.")
+	Pragma("noescape")
+	dst, src, scales := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("scales"), GP64())
+	d, panels, n := Load(Param("d"), GP64()), Load(Param("panels"), GP64()), GP64()
+	Label("panel")
+	s := [2]VecVirtual{YMM(), YMM()}
+	for i := range s {
+		VMOVUPS(Mem{Base: scales, Disp: 32 * i}, s[i])
+	}
+	MOVQ(d, n)
+	Label("element")
+	for i := range s {
+		r := YMM()
+		VPMOVSXBD(Mem{Base: src, Disp: 8 * i}, r)
+		VCVTDQ2PS(r, r)
+		VMULPS(s[i], r, r)
+		VMOVUPS(r, Mem{Base: dst, Disp: 32 * i})
+	}
+	ADDQ(Imm(16), src)
+	ADDQ(Imm(64), dst)
+	DECQ(n)
+	JNZ(LabelRef("element"))
+	ADDQ(Imm(64), scales)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
+	VZEROUPPER()
+	RET()
+}
+
+func widenI8Values() {
+	TEXT("widenI8ValuesAVX2", NOSPLIT, "func(dst *float32, src *int8, scales *float32, d, n int)")
+	Doc("widenI8ValuesAVX2 widens n values of d elements, a multiple of 8, each value times its scale.")
+	Pragma("noescape")
+	dst, src, scales := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("scales"), GP64())
+	d, n, left := Load(Param("d"), GP64()), Load(Param("n"), GP64()), GP64()
+	Label("value")
+	s := YMM()
+	VBROADCASTSS(Mem{Base: scales}, s)
+	MOVQ(d, left)
+	Label("element")
+	r := YMM()
+	VPMOVSXBD(Mem{Base: src}, r)
+	VCVTDQ2PS(r, r)
+	VMULPS(s, r, r)
+	VMOVUPS(r, Mem{Base: dst})
+	ADDQ(Imm(8), src)
+	ADDQ(Imm(32), dst)
+	SUBQ(Imm(8), left)
+	JNZ(LabelRef("element"))
+	ADDQ(Imm(4), scales)
+	DECQ(n)
+	JNZ(LabelRef("value"))
+	VZEROUPPER()
 	RET()
 }

@@ -116,7 +116,7 @@ func (c *Case) drawPart(t *rapid.T, rng *rand.Rand, lim Limits) {
 	for range (room - p.Len) * width {
 		rotated, values = append(rotated, float32(math.NaN())), append(values, float32(math.NaN()))
 	}
-	p.KV = attention.PackKV(attention.F32, c.Config.KVHeads, d, rotated, values)
+	p.KV = attention.PackKV(rapid.SampledFrom(attention.Formats()).Draw(t, "format"), c.Config.KVHeads, d, rotated, values)
 	c.Query.Parts = append(c.Query.Parts, p)
 	c.k, c.v = append(c.k, k), append(c.v, v)
 }
@@ -145,20 +145,22 @@ func (c *Case) Dense() *Dense {
 			c.rotate(p.Q[(i*heads+h)*d:][:d], start+i)
 		}
 	}
+	width := kvHeads * d
 	var part, local []int // of each key
 	for n := range c.Query.Parts {
 		s := &c.Query.Parts[n]
 		for j := range s.Len {
 			part, local = append(part, n), append(local, j)
+			k, v, at := c.k[n][j*width:(j+1)*width], c.v[n][j*width:(j+1)*width], start-s.Shift+j
+			if s.KV.Format() != attention.F32 { // what was rotated to j, then rounded
+				k, v, at = make([]float32, width), make([]float32, width), start-s.Shift
+				s.KV.Load(j, k, v)
+			}
+			for e := range k {
+				p.K, p.V = append(p.K, float64(k[e])), append(p.V, float64(v[e]))
+			}
 			for h := range kvHeads {
-				at := (j*kvHeads + h) * d
-				for _, x := range c.k[n][at : at+d] {
-					p.K = append(p.K, float64(x))
-				}
-				c.rotate(p.K[len(p.K)-d:], start-s.Shift+j)
-				for _, x := range c.v[n][at : at+d] {
-					p.V = append(p.V, float64(x))
-				}
+				c.rotate(p.K[len(p.K)-width+h*d:][:d], at)
 			}
 		}
 	}

@@ -1,0 +1,195 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package attention
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every half-precision number by its definition, and by every tier.
+func TestWidenEveryNumber(t *testing.T) {
+	src, half, brain := make([]uint16, 1<<16), make([]float32, 1<<16), make([]float32, 1<<16)
+	for i := range src {
+		src[i] = uint16(i)
+		sign, exp, frac := 1-2*float64(i>>15), i>>10&0x1f, float64(i&0x3ff)
+		switch exp {
+		case 0:
+			half[i] = float32(sign * math.Ldexp(frac, -24))
+		case 31:
+			half[i] = float32(sign * math.Inf(1))
+			if frac != 0 {
+				half[i] = float32(math.NaN())
+			}
+		default:
+			half[i] = float32(sign * math.Ldexp(1024+frac, exp-25))
+		}
+		brain[i] = math.Float32frombits(uint32(i) << 16)
+	}
+	for name, ks := range sets(64) {
+		dst := make([]float32, len(src))
+		ks.widenF16(dst, src)
+		require.True(t, sameBits(half, dst), name)
+		ks.widenBF16(dst, src)
+		require.True(t, sameBits(brain, dst), name)
+	}
+}
+
+// What rounds to a number is nearest to it among all, and numbers stay what they are.
+func TestRound16(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, c := range []struct {
+		name    string
+		to      func(float32) uint16
+		from    func(uint16) float32
+		largest uint16
+	}{{"f16", toF16, fromF16, 0x7bff}, {"bf16", toBF16, fromBF16, 0x7f7f}} {
+		for i := range 1 << 16 {
+			x := c.from(uint16(i))
+			got := c.to(x)
+			require.True(t, got == uint16(i) || x != x && c.from(got) != c.from(got), "%s: %#x is %v, which rounds to %#x", c.name, i, x, got)
+		}
+		check := func(x float32) {
+			h := c.to(x)
+			mag := h & 0x7fff
+			require.Equal(t, math.Signbit(float64(x)), h>>15 != 0, "%s: %v", c.name, x)
+			if mag > c.largest {
+				limit := float64(c.from(c.largest)) + (float64(c.from(c.largest))-float64(c.from(c.largest-1)))/2
+				require.GreaterOrEqual(t, math.Abs(float64(x)), limit, "%s: %v became infinite", c.name, x)
+				return
+			}
+			off := func(m uint16) float64 { return math.Abs(math.Abs(float64(x)) - float64(c.from(m))) }
+			best := off(mag)
+			for _, m := range []uint16{mag - 1, mag + 1} {
+				if m <= c.largest {
+					require.True(t, best < off(m) || best == off(m) && mag&1 == 0, "%s: %v rounds to %#x, not %#x", c.name, x, mag, m)
+				}
+			}
+		}
+		for range 200_000 {
+			x := math.Float32frombits(r.Uint32())
+			if finite(x) {
+				check(x)
+			}
+			check(float32(r.NormFloat64()))
+		}
+		for i := range c.largest { // ties
+			a, b := float64(c.from(i)), float64(c.from(i+1))
+			check(float32((a + b) / 2))
+		}
+	}
+}
+
+func TestI8(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for name, ks := range sets(64) {
+		for _, d := range []int{8, 24, 64, 128} {
+			for _, panels := range []int{1, 3, 8} {
+				n := panels*panelKeys - r.IntN(3)
+				k, v := make([]int8, panels*panelKeys*d), make([]int8, n*d)
+				for i := range k {
+					k[i] = int8(r.Uint32())
+				}
+				for i := range v {
+					v[i] = int8(r.Uint32())
+				}
+				ks1, _ := guarded(r, panels*panelKeys)
+				vs, _ := guarded(r, n)
+				wantK, wantV := make([]float32, len(k)), make([]float32, len(v))
+				for i := range k {
+					wantK[i] = float32(k[i]) * ks1[i/(d*panelKeys)*panelKeys+i%panelKeys]
+				}
+				for i := range v {
+					wantV[i] = float32(v[i]) * vs[i/d]
+				}
+				gotK, wholeK := guarded(r, len(k))
+				gotV, wholeV := guarded(r, len(v))
+				ks.widenKeys(gotK, k, ks1, d)
+				ks.widenValues(gotV, v, vs, d)
+				require.True(t, wholeK() && wholeV(), name)
+				require.True(t, sameBits(wantK, gotK) && sameBits(wantV, gotV), name)
+			}
+		}
+	}
+}
+
+// What is stored is read back as near as the format allows, other tokens stay, and the kernels read what Load reads.
+func TestStoreLoad(t *testing.T) {
+	const heads, d, tokens = 3, 24, 37
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, f := range Formats() {
+		t.Run(f.String(), func(t *testing.T) {
+			x := NewKV(f, heads, d, tokens)
+			require.Len(t, x.mem, KVSize(f, heads, d, tokens))
+			k, v := make([][]float32, tokens), make([][]float32, tokens)
+			for _, i := range r.Perm(tokens) {
+				k[i], _ = guarded(r, heads*d)
+				v[i], _ = guarded(r, heads*d)
+				x.Store(i, k[i], v[i])
+			}
+			gotK, gotV := make([]float32, heads*d), make([]float32, heads*d)
+			s := &scratch{kern: kernelsFor(0, d)}
+			for i := range tokens {
+				x.Load(i, gotK, gotV)
+				for h := range heads {
+					for what, p := range map[string][2][]float32{"key": {k[i], gotK}, "value": {v[i], gotV}} {
+						want, got := p[0][h*d:(h+1)*d], p[1][h*d:(h+1)*d]
+						top := 0.0
+						for _, y := range want {
+							top = max(top, math.Abs(float64(y)))
+						}
+						for e := range want {
+							bound := map[Format]float64{
+								F32: 0, F16: math.Abs(float64(want[e]))/2048 + 0x1p-25, BF16: math.Abs(float64(want[e])) / 256, I8: top / 254 * (1 + 1e-6),
+							}[f]
+							require.LessOrEqual(t, math.Abs(float64(got[e]-want[e])), bound, "%s of token %d, head %d, element %d", what, i, h, e)
+						}
+					}
+					block := i &^ (panelKeys - 1)
+					keys, values := s.block(x, h, block, min(tokens-block, panelKeys))
+					for e := range d {
+						require.Equal(t, gotK[h*d+e], keys[e*panelKeys+i-block])
+						require.Equal(t, gotV[h*d+e], values[(i-block)*d+e])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestI8NotFinite(t *testing.T) {
+	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		x := PackKV(I8, 1, 2, []float32{1, float32(bad)}, []float32{0, 0})
+		k, v := make([]float32, 2), make([]float32, 2)
+		x.Load(0, k, v)
+		require.True(t, k[0] != k[0] && k[1] != k[1])
+		require.Equal(t, []float32{0, 0}, v)
+	}
+}
+
+func TestKVPanics(t *testing.T) {
+	x := NewKV(F16, 2, 3, 4)
+	good := make([]float32, 6)
+	for name, f := range map[string]func(){
+		"format":       func() { NewKV(Format(9), 1, 1, 1) },
+		"heads":        func() { NewKV(F32, 0, 1, 1) },
+		"head size":    func() { NewKV(F32, 1, -1, 1) },
+		"tokens":       func() { NewKV(F32, 1, 1, -1) },
+		"memory":       func() { ViewKV(F32, 1, 1, 1, make([]byte, 67)) },
+		"alignment":    func() { ViewKV(I8, 1, 1, 1, make([]byte, KVSize(I8, 1, 1, 1)+1)[1:]) },
+		"token":        func() { x.Store(4, good, good) },
+		"before":       func() { x.Load(-1, good, good) },
+		"short key":    func() { x.Store(0, good[1:], good) },
+		"short value":  func() { x.Load(0, good, good[1:]) },
+		"plain arrays": func() { PackKV(F32, 1, 2, good[:3], good[:3]) },
+		"plain pair":   func() { PackKV(F32, 1, 2, good[:4], good[:2]) },
+	} {
+		require.Panics(t, f, name)
+	}
+	require.Equal(t, "[f32 f16 bf16 i8]", fmt.Sprint(Formats()))
+	require.Equal(t, "Format(4)", Format(4).String())
+}
