@@ -176,9 +176,15 @@ func TestAttendDoesNotAllocate(t *testing.T) {
 		p := pool.New(workers)
 		defer p.Close()
 		ws := new(attention.Workspace)
-		large, small := []attention.Query{random(t, 30), random(t, 3)}, []attention.Query{random(t, 1)}
+		large, small, step := []attention.Query{random(t, 30), random(t, 3)}, []attention.Query{random(t, 1)}, []attention.Query{random(t, 1)}
+		for _, f := range attention.Formats() {
+			long := attention.NewKV(f, 2, 16, 2000)
+			step[0].Parts = append(step[0].Parts, attention.Part{KV: long, Len: 2000}, attention.Part{KV: long, Len: 1990, Shift: 5})
+			large[0].Parts = append(large[0].Parts, attention.Part{KV: long, Len: 70})
+		}
+		step[0].Decode = true
 		run := func() {
-			if k.Attend(p, ws, large) != nil || k.Attend(p, ws, small) != nil {
+			if k.Attend(p, ws, large) != nil || k.Attend(p, ws, small) != nil || k.Attend(p, ws, step) != nil {
 				t.Error("unexpected error")
 			}
 		}
@@ -190,7 +196,15 @@ func TestAttendDoesNotAllocate(t *testing.T) {
 // The number of workers decides how rows are cut into tiles.
 func TestWorkersDoNotMatter(t *testing.T) {
 	k := newKernel(t, layer(t))
-	q := random(t, 90)
+	testWorkers(t, k, random(t, 90))
+	step := random(t, 2)
+	step.Decode = true
+	step.Parts = slices.Concat(step.Parts, step.Parts, step.Parts, step.Parts, step.Parts, step.Parts)
+	testWorkers(t, k, step)
+}
+
+func testWorkers(t *testing.T, k *attention.Kernel, q attention.Query) {
+	t.Helper()
 	var want attention.Query
 	for _, workers := range []int{1, 2, 64} {
 		p := pool.New(workers)
@@ -252,4 +266,47 @@ func TestWorkspaceBusy(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, k.Attend(nil, ws, []attention.Query{want}), "free again")
+}
+
+// A step of generation splits its keys; the result is that of the whole but for rounding, whatever is hidden.
+func TestDecode(t *testing.T) {
+	onEveryTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 9))
+		for _, d := range []int{5, 64, 128} {
+			k := newKernel(t, attention.Config{Heads: 6, KVHeads: 2, HeadDim: d})
+			for _, rows := range []int{1, 3} {
+				q := attention.Query{
+					Q: normal(r, rows*6*d), Out: make([]float32, rows*6*d), LSE: make([]float32, rows*6), Rows: rows,
+				}
+				for i, n := range []int{3, 700, 128, 0, 1500, 40, 513} {
+					p := attention.Part{KV: attention.PackKV(attention.F32, 2, d, normal(r, n*2*d), normal(r, n*2*d)), Len: n}
+					switch i {
+					case 1:
+						p.Causal, p.Offset = true, 600
+					case 2:
+						p.Bias = []float32{0, -inf, 3, -inf, -inf, -inf}
+					case 4:
+						p.Mask = attention.NewBitmap(rows, n)
+						p.Mask.SetRange(0, 1000, 1300)
+					}
+					q.Parts = append(q.Parts, p)
+				}
+				require.NoError(t, k.Attend(nil, nil, []attention.Query{q}))
+				step := q
+				step.Out, step.LSE, step.Decode = make([]float32, len(q.Out)), make([]float32, len(q.LSE)), true
+				require.NoError(t, k.Attend(nil, nil, []attention.Query{step, q}))
+				assert.LessOrEqual(t, worst(step.Out, q.Out), 2e-6)
+				assert.LessOrEqual(t, worst(step.LSE, q.LSE), 2e-6)
+
+				hidden := step
+				hidden.Parts = slices.Clone(q.Parts)
+				for i := range hidden.Parts {
+					hidden.Parts[i].Causal, hidden.Parts[i].Offset = true, -rows
+				}
+				require.NoError(t, k.Attend(nil, nil, []attention.Query{hidden}))
+				assert.Equal(t, make([]float32, len(q.Out)), hidden.Out)
+				assert.Equal(t, slices.Repeat([]float32{-inf}, len(q.LSE)), hidden.LSE)
+			}
+		}
+	})
 }

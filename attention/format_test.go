@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -192,4 +193,49 @@ func TestKVPanics(t *testing.T) {
 	}
 	require.Equal(t, "[f32 f16 bf16 i8]", fmt.Sprint(Formats()))
 	require.Equal(t, "Format(4)", Format(4).String())
+}
+
+// Kernels that widen as they read give the bits of those that read what was widened.
+func TestNarrowKernels(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, d := range []int{8, 16, 24, 64, 80, 128} {
+		for name, ks := range sets(d) {
+			for h := 1; h <= ks.narrowRows; h++ {
+				for _, n := range []int{1, 3, 16, 50, 77, blockKeys} {
+					for _, f := range []Format{F16, BF16, I8} {
+						panels := roundUp(n) / panelKeys
+						x := NewKV(f, 1, d, n)
+						for i := range n {
+							k, _ := guarded(r, d)
+							v, _ := guarded(r, d)
+							x.Store(i, k, v)
+						}
+						s := &scratch{kern: ks}
+						keys, values := s.block(x, 0, 0, n)
+						rawKeys, rawValues := x.raw(0, 0, n)
+						var ks1, vs []float32
+						if f == I8 {
+							ks1, vs = x.scales(0, 0, n)
+						}
+						q, _ := gapped(r, h, laneStride, d)
+						want, _ := gapped(r, h, scoreStride, panels*panelKeys)
+						got, whole := gapped(r, h, scoreStride, panels*panelKeys)
+						ks.scores(h, want, q, keys, unsafe.Pointer(&keys[0]), d, panels, laneStride)
+						ks.scoresNarrow(f, h, got, q, rawKeys, ks1, d, panels)
+						require.True(t, whole(), "%s %v: wrote beyond", name, f)
+						require.True(t, sameBits(want, got), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
+
+						p, _ := gapped(r, h, scoreStride, n)
+						alpha, _ := guarded(r, h)
+						o, whole := gapped(r, h, laneStride, d)
+						wantO := append([]float32(nil), o...)
+						ks.mix(h, wantO, p, values, alpha, unsafe.Pointer(&values[0]), d, n, laneStride)
+						ks.mixNarrow(f, h, o, p, rawValues, alpha, vs, d, n)
+						require.True(t, whole(), "%s %v: wrote beyond", name, f)
+						require.True(t, sameBits(wantO, o), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
+					}
+				}
+			}
+		}
+	}
 }

@@ -45,6 +45,11 @@ type kernels struct {
 	softmax func(h int, s []float32, st *lanes, panels int)
 	// mix computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n.
 	mix func(h int, o, p, v, alpha []float32, next unsafe.Pointer, d, n, stride int)
+	// scoresNarrow and mixNarrow are scores and mix, to the bit, of keys and n ≥ 1 values that they widen as they read them, for up to
+	// narrowRows lanes: so few that memory decides how long it takes. Formats are all but F32.
+	narrowRows   int
+	scoresNarrow func(f Format, h int, s, q []float32, k []byte, scales []float32, d, panels int)
+	mixNarrow    func(f Format, h int, o, p []float32, v []byte, alpha, scales []float32, d, n int)
 	// finite reports whether no element is NaN or infinite.
 	finite func(x []float32) bool
 	// prefetch brings memory closer that is soon to be read or written.

@@ -76,6 +76,150 @@ func scores6AVX2(s *float32, q *float32, k *float32, next *float32, d int, panel
 //go:noescape
 func mix6AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
 
+// scores1F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores1F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores1BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores1BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores1I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores1I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix1F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
+// The values are F16.
+//
+//go:noescape
+func mix1F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix1BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
+// The values are BF16.
+//
+//go:noescape
+func mix1BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix1I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
+// The values are I8.
+//
+//go:noescape
+func mix1I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores2F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores2F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores2BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores2BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores2I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores2I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix2F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
+// The values are F16.
+//
+//go:noescape
+func mix2F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix2BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
+// The values are BF16.
+//
+//go:noescape
+func mix2BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix2I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
+// The values are I8.
+//
+//go:noescape
+func mix2I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores3F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores3F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores3BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores3BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores3I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores3I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix3F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
+// The values are F16.
+//
+//go:noescape
+func mix3F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix3BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
+// The values are BF16.
+//
+//go:noescape
+func mix3BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix3I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
+// The values are I8.
+//
+//go:noescape
+func mix3I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores4F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores4F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores4BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores4BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores4I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores4I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix4F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
+// The values are F16.
+//
+//go:noescape
+func mix4F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix4BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
+// The values are BF16.
+//
+//go:noescape
+func mix4BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix4I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
+// The values are I8.
+//
+//go:noescape
+func mix4I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
 // softmaxAVX2 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //
 //go:noescape
@@ -248,6 +392,294 @@ func scores14AVX512(s *float32, q *float32, k *float32, next *float32, d int, pa
 //
 //go:noescape
 func mix14AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+
+// scores1F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores1F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores1BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores1BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores1I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores1I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix1F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix1F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix1BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix1BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix1I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix1I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores2F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores2F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores2BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores2BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores2I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores2I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix2F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix2F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix2BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix2BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix2I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix2I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores3F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores3F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores3BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores3BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores3I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores3I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix3F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix3F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix3BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix3BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix3I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix3I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores4F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores4F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores4BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores4BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores4I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores4I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix4F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix4F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix4BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix4BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix4I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix4I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores5F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores5F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores5BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores5BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores5I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores5I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix5F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix5F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix5BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix5BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix5I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix5I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores6F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores6F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores6BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores6BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores6I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores6I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix6F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix6F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix6BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix6BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix6I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix6I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores7F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores7F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores7BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores7BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores7I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores7I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix7F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix7F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix7BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix7BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix7I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix7I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// scores8F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// The keys are F16.
+//
+//go:noescape
+func scores8F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores8BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// The keys are BF16.
+//
+//go:noescape
+func scores8BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// scores8I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// The keys are I8.
+//
+//go:noescape
+func scores8I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+
+// mix8F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
+// The values are F16.
+//
+//go:noescape
+func mix8F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix8BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
+// The values are BF16.
+//
+//go:noescape
+func mix8BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+
+// mix8I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
+// The values are I8.
+//
+//go:noescape
+func mix8I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
 
 // softmaxAVX512 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //

@@ -12,7 +12,12 @@ import (
 	"github.com/graphkv/graphkv/internal/cpu"
 )
 
-// The kernels of a tier by the number of lanes.
+type (
+	narrowScores func(s, q *float32, k *byte, scales *float32, d, panels int)
+	narrowMix    func(o, p *float32, v *byte, alpha, scales *float32, d, n int)
+)
+
+// The kernels of a tier by the number of lanes, the narrow ones by format first.
 var (
 	scoresAVX2 = [...]func(s, q, k, next *float32, d, panels int){
 		1: scores1AVX2,
@@ -63,8 +68,113 @@ var (
 		14: mix14AVX512,
 	}
 
-	kernelsAVX2   = assembly(scoresAVX2[:], mixAVX2[:], softmaxAVX2, hideAVX2)
-	kernelsAVX512 = assembly(scoresAVX512[:], mixAVX512[:], softmaxAVX512, hideAVX512)
+	narrowScoresAVX2 = [...][]narrowScores{
+		F16: {
+			1: scores1F16AVX2,
+			2: scores2F16AVX2,
+			3: scores3F16AVX2,
+			4: scores4F16AVX2,
+		},
+		BF16: {
+			1: scores1BF16AVX2,
+			2: scores2BF16AVX2,
+			3: scores3BF16AVX2,
+			4: scores4BF16AVX2,
+		},
+		I8: {
+			1: scores1I8AVX2,
+			2: scores2I8AVX2,
+			3: scores3I8AVX2,
+			4: scores4I8AVX2,
+		},
+	}
+	narrowMixAVX2 = [...][]narrowMix{
+		F16: {
+			1: mix1F16AVX2,
+			2: mix2F16AVX2,
+			3: mix3F16AVX2,
+			4: mix4F16AVX2,
+		},
+		BF16: {
+			1: mix1BF16AVX2,
+			2: mix2BF16AVX2,
+			3: mix3BF16AVX2,
+			4: mix4BF16AVX2,
+		},
+		I8: {
+			1: mix1I8AVX2,
+			2: mix2I8AVX2,
+			3: mix3I8AVX2,
+			4: mix4I8AVX2,
+		},
+	}
+	narrowScoresAVX512 = [...][]narrowScores{
+		F16: {
+			1: scores1F16AVX512,
+			2: scores2F16AVX512,
+			3: scores3F16AVX512,
+			4: scores4F16AVX512,
+			5: scores5F16AVX512,
+			6: scores6F16AVX512,
+			7: scores7F16AVX512,
+			8: scores8F16AVX512,
+		},
+		BF16: {
+			1: scores1BF16AVX512,
+			2: scores2BF16AVX512,
+			3: scores3BF16AVX512,
+			4: scores4BF16AVX512,
+			5: scores5BF16AVX512,
+			6: scores6BF16AVX512,
+			7: scores7BF16AVX512,
+			8: scores8BF16AVX512,
+		},
+		I8: {
+			1: scores1I8AVX512,
+			2: scores2I8AVX512,
+			3: scores3I8AVX512,
+			4: scores4I8AVX512,
+			5: scores5I8AVX512,
+			6: scores6I8AVX512,
+			7: scores7I8AVX512,
+			8: scores8I8AVX512,
+		},
+	}
+	narrowMixAVX512 = [...][]narrowMix{
+		F16: {
+			1: mix1F16AVX512,
+			2: mix2F16AVX512,
+			3: mix3F16AVX512,
+			4: mix4F16AVX512,
+			5: mix5F16AVX512,
+			6: mix6F16AVX512,
+			7: mix7F16AVX512,
+			8: mix8F16AVX512,
+		},
+		BF16: {
+			1: mix1BF16AVX512,
+			2: mix2BF16AVX512,
+			3: mix3BF16AVX512,
+			4: mix4BF16AVX512,
+			5: mix5BF16AVX512,
+			6: mix6BF16AVX512,
+			7: mix7BF16AVX512,
+			8: mix8BF16AVX512,
+		},
+		I8: {
+			1: mix1I8AVX512,
+			2: mix2I8AVX512,
+			3: mix3I8AVX512,
+			4: mix4I8AVX512,
+			5: mix5I8AVX512,
+			6: mix6I8AVX512,
+			7: mix7I8AVX512,
+			8: mix8I8AVX512,
+		},
+	}
+
+	kernelsAVX2   = assembly(scoresAVX2[:], mixAVX2[:], narrowScoresAVX2[:], narrowMixAVX2[:], softmaxAVX2, hideAVX2)
+	kernelsAVX512 = assembly(scoresAVX512[:], mixAVX512[:], narrowScoresAVX512[:], narrowMixAVX512[:], softmaxAVX512, hideAVX512)
 )
 
 // kernelsFor returns the best kernels for heads of d elements. Vectors of 16 want heads of a multiple of 16; vectors of 8 take those of 8.
@@ -83,9 +193,24 @@ func kernelsFor(t cpu.Tier, d int) *kernels {
 
 // assembly makes the kernel set of a tier. The assembly has no bounds checks: they are here.
 func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o, p, v, alpha, next *float32, d, n int),
-	softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
+	narrowScores [][]narrowScores, narrowMix [][]narrowMix, softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
 	return &kernels{
-		rows: len(scores) - 1,
+		rows:       len(scores) - 1,
+		narrowRows: len(narrowScores[F16]) - 1,
+		scoresNarrow: func(f Format, h int, s, q []float32, k []byte, scales []float32, d, panels int) {
+			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys*f.bytes()-1]
+			if f == I8 {
+				_ = scales[panels*panelKeys-1]
+			}
+			narrowScores[f][h](&s[0], &q[0], &k[0], unsafe.SliceData(scales), d, panels)
+		},
+		mixNarrow: func(f Format, h int, o, p []float32, v []byte, alpha, scales []float32, d, n int) {
+			_, _, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+n-1], v[n*d*f.bytes()-1], alpha[h-1]
+			if f == I8 {
+				_ = scales[n-1]
+			}
+			narrowMix[f][h](&o[0], &p[0], &v[0], &alpha[0], unsafe.SliceData(scales), d, n)
+		},
 		scores: func(h int, s, q, k []float32, next unsafe.Pointer, d, panels, _ int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]
 			scores[h](&s[0], &q[0], &k[0], (*float32)(next), d, panels)

@@ -30,6 +30,11 @@ type panel struct {
 	lanes
 }
 
+func (x *panel) height() int { return x.to - x.from }
+
+// narrowPanels is the number of panels up to which keys and values are widened as they are read and not once for all panels.
+const narrowPanels = 2
+
 // aligned returns n zeros that start at a multiple of 64 bytes.
 func aligned(n int) []float32 {
 	const line = 64 / 4
@@ -126,23 +131,45 @@ func (s *scratch) ahead(p *Part, rest []Part, kv, j, keys int) {
 // attendBlock adds n ≤ blockKeys keys from j to every panel.
 func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bool) {
 	d := k.headDim
-	keys, values := s.block(p.KV, kv, j, n)
+	format := p.KV.format
+	narrow := format != F32 && len(s.panels) <= narrowPanels && s.panels[len(s.panels)-1].height() <= s.kern.narrowRows
+	var keys, values, keyScales, valueScales []float32
+	var rawKeys, rawValues []byte
+	if narrow {
+		rawKeys, rawValues = p.KV.raw(kv, j, n)
+		if format == I8 {
+			keyScales, valueScales = p.KV.scales(kv, j, n)
+		}
+	} else {
+		keys, values = s.block(p.KV, kv, j, n)
+	}
 	clean := unknown
 	for i := range s.panels {
 		x := &s.panels[i]
-		h := x.to - x.from
+		h := x.height()
 		full, some, next := k.look(s, x, p, int(t.row), j, n, muted)
 		if some == 0 {
 			continue
 		}
 		panels := (some + panelKeys - 1) / panelKeys
 		at := i * aheadOf(d)
-		s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, from(s.nextKeys, at, keys), d, panels, s.stride)
+		if narrow {
+			s.kern.scoresNarrow(format, h, s.scores, s.q[x.from*s.stride:], rawKeys, keyScales, d, panels)
+		} else {
+			s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, from(s.nextKeys, at, keys), d, panels, s.stride)
+		}
 		if hidden := full / panelKeys; hidden < panels {
 			s.kern.hide(h, s.scores, s.seen[:], next, hidden, panels)
 		}
 		s.kern.softmax(h, s.scores, &x.lanes, panels)
 		o := s.o[x.from*s.stride:]
+		if narrow && full == some {
+			s.kern.mixNarrow(format, h, o, s.scores, rawValues, x.alpha[:], valueScales, d, some)
+			continue
+		}
+		if values == nil {
+			_, values = s.block(p.KV, kv, j, n)
+		}
 		if full < some && !s.finite(values, full*d, some*d, &clean) {
 			s.mixSeen(x, values, d, full, some)
 			continue

@@ -10,6 +10,7 @@ package main
 
 import (
 	"fmt"
+	"math/bits"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -29,23 +30,25 @@ const (
 
 // isa is what differs between the two tiers.
 type isa struct {
-	name   string
-	lanes  int   // float32 per register
-	rows   int   // tallest tile
-	widest []int // [rows+1] registers in a row of the widest tile for each height
-	reg    func() VecVirtual
-	zero   func(r VecVirtual)
+	name  string
+	lanes int // float32 per register
+	rows  int // tallest tile
+	// tallest tile that widens keys and values as it reads them; taller ones use each often enough to have them widened before
+	narrowRows int
+	widest     []int // [rows+1] registers in a row of the widest tile for each height
+	reg        func() VecVirtual
+	zero       func(r VecVirtual)
 }
 
 var avx2 = isa{
-	name: "AVX2", lanes: 8, rows: 6,
+	name: "AVX2", lanes: 8, rows: 6, narrowRows: 4,
 	widest: []int{0, 8, 4, 2, 2, 2, 2},
 	reg:    YMM,
 	zero:   func(r VecVirtual) { VXORPS(r, r, r) },
 }
 
 var avx512 = isa{
-	name: "AVX512", lanes: 16, rows: 14,
+	name: "AVX512", lanes: 16, rows: 14, narrowRows: 8,
 	widest: []int{0, 4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2},
 	reg:    ZMM,
 	zero:   func(r VecVirtual) { VPXORD(r, r, r) },
@@ -55,8 +58,16 @@ func main() {
 	ConstraintExpr("!noasm")
 	for _, t := range []isa{avx2, avx512} {
 		for h := 1; h <= t.rows; h++ {
-			scores(t, h)
-			mix(t, h)
+			scores(t, h, nil)
+			mix(t, h, nil)
+		}
+		for h := 1; h <= t.narrowRows; h++ {
+			for _, f := range []*narrow{&half, &brain, &byteKeys} {
+				scores(t, h, f)
+			}
+			for _, f := range []*narrow{&half, &brain, &byteValues} {
+				mix(t, h, f)
+			}
 		}
 		softmax(t)
 	}
@@ -75,19 +86,60 @@ func main() {
 	Generate()
 }
 
-// broadcastFMA adds x[i]·row[j] to acc[i][j] for every i and j, with x[i] read from memory.
-func broadcastFMA(t isa, acc [][]VecVirtual, x func(i int) Mem, row []Op) {
-	if len(acc) > 1 { // one row uses each value once, straight from memory
-		for j := range row {
-			r := t.reg()
+// narrow is a stored format other than float32: its size and how registers of numbers are widened.
+type narrow struct {
+	name string
+	size int
+	load func(t isa, m Mem, scale Mem, r VecVirtual)
+}
+
+var (
+	half  = narrow{"F16", 2, func(_ isa, m, _ Mem, r VecVirtual) { VCVTPH2PS(m, r) }}
+	brain = narrow{"BF16", 2, func(_ isa, m, _ Mem, r VecVirtual) {
+		VPMOVZXWD(m, r)
+		VPSLLD(Imm(16), r, r)
+	}}
+	byteKeys = narrow{"I8", 1, func(_ isa, m, scale Mem, r VecVirtual) {
+		VPMOVSXBD(m, r)
+		VCVTDQ2PS(r, r)
+		VMULPS(scale, r, r)
+	}}
+	byteValues = narrow{"I8", 1, func(t isa, m, scale Mem, r VecVirtual) {
+		VPMOVSXBD(m, r)
+		VCVTDQ2PS(r, r)
+		if t.lanes == 16 {
+			VMULPS_BCST(scale, r, r)
+			return
+		}
+		s := YMM()
+		VBROADCASTSS(scale, s)
+		VMULPS(s, r, r)
+	}}
+)
+
+// broadcastFMA adds x[i]·row[j] to acc[i][j] for every i and j, with x[i] read from memory and row[j] loaded by load, if there is one.
+func broadcastFMA(t isa, acc [][]VecVirtual, x func(i int) Mem, row []Op, load func(j int, r VecVirtual)) {
+	read := func(j int) {
+		r := t.reg()
+		if load == nil {
 			VMOVUPS(row[j], r)
-			row[j] = r
+		} else {
+			load(j, r)
+		}
+		row[j] = r
+	}
+	if len(acc) > 1 { // one row uses each value once, straight from memory or one after the other
+		for j := range row {
+			read(j)
 		}
 	}
 	for i := range acc {
 		b := t.reg()
 		VBROADCASTSS(x(i), b)
 		for j := range row {
+			if len(acc) == 1 && load != nil {
+				read(j)
+			}
 			VFMADD231PS(row[j], b, acc[i][j])
 		}
 	}
@@ -106,17 +158,27 @@ func tile(t isa, h, w int) [][]VecVirtual {
 
 // scores writes the kernel for the dot products of h lanes with panels of keys. The sums of a tile stay in registers for the whole head:
 // one chain per score.
-func scores(t isa, h int) {
-	TEXT(fmt.Sprintf("scores%d%s", h, t.name), NOSPLIT, "func(s, q, k, next *float32, d, panels int)")
-	Doc(fmt.Sprintf("scores%d%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", h, t.name, h),
-		"Memory from next on is brought to the second-level cache, one line in four steps.")
+func scores(t isa, h int, f *narrow) {
+	name, signature, size := fmt.Sprintf("scores%d%s", h, t.name), "func(s, q, k, next *float32, d, panels int)", 4
+	more := "Memory from next on is brought to the second-level cache, one line in four steps."
+	if f != nil {
+		name, signature, size = fmt.Sprintf("scores%d%s%s", h, f.name, t.name), "func(s, q *float32, k *byte, scales *float32, d, panels int)", f.size
+		more = "The keys are " + f.name + "."
+	}
+	TEXT(name, NOSPLIT, signature)
+	Doc(fmt.Sprintf("%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", name, h), more)
 	Pragma("noescape")
 	s, q0, k0 := Load(Param("s"), GP64()), Load(Param("q"), GP64()), Load(Param("k"), GP64())
 	d, panels := Load(Param("d"), GP64()), Load(Param("panels"), GP64())
-	ahead := Load(Param("next"), GP64())
+	var ahead, scales Register
+	if f == nil {
+		ahead = Load(Param("next"), GP64())
+	} else {
+		scales = Load(Param("scales"), GP64())
+	}
 	stride := GP64() // from one panel to the next
 	MOVQ(d, stride)
-	SHLQ(Imm(6), stride)
+	SHLQ(Imm(uint64(bits.TrailingZeros(uint(panel*size)))), stride)
 	SHRQ(Imm(2), d)
 	per := panel / t.lanes
 	most := tile(t, h, t.widest[h])
@@ -150,15 +212,21 @@ func scores(t isa, h int) {
 		for u := range 4 {
 			row := make([]Op, w*per)
 			for j := range row {
-				row[j] = Mem{Base: bs[j/per], Disp: 64*u + j%per*4*t.lanes}
+				row[j] = Mem{Base: bs[j/per], Disp: size * (panel*u + j%per*t.lanes)}
 			}
-			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: q, Disp: i*laneStride + 4*u} }, row)
+			var load func(j int, r VecVirtual)
+			if f != nil {
+				load = func(j int, r VecVirtual) { f.load(t, row[j].(Mem), Mem{Base: scales, Disp: 4 * j * t.lanes}, r) }
+			}
+			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: q, Disp: i*laneStride + 4*u} }, row, load)
 		}
 		for _, b := range bs {
-			ADDQ(U32(4*64), b)
+			ADDQ(U32(uint32(4*panel*size)), b)
 		}
-		PREFETCHT1(Mem{Base: ahead})
-		ADDQ(Imm(64), ahead)
+		if f == nil {
+			PREFETCHT1(Mem{Base: ahead})
+			ADDQ(Imm(64), ahead)
+		}
 		ADDQ(Imm(16), q)
 		DECQ(turns)
 		JNZ(LabelRef(turn))
@@ -168,6 +236,9 @@ func scores(t isa, h int) {
 			}
 		}
 		ADDQ(U32(uint32(4*panel*w)), s)
+		if f != nil {
+			ADDQ(U32(uint32(4*panel*w)), scales)
+		}
 		SUBQ(Imm(uint64(w)), panels)
 		JMP(LabelRef(loop))
 		Label(next)
@@ -177,17 +248,30 @@ func scores(t isa, h int) {
 }
 
 // mix writes the kernel for the weighted sums of values of h lanes. A sum is one chain over the keys, which may be cut between calls.
-func mix(t isa, h int) {
-	TEXT(fmt.Sprintf("mix%d%s", h, t.name), NOSPLIT, "func(o, p, v, alpha, next *float32, d, n int)")
-	Doc(fmt.Sprintf("mix%d%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", h, t.name, h, t.lanes),
-		"Memory from next on is brought to the second-level cache, one line in four steps.")
+func mix(t isa, h int, f *narrow) {
+	name, signature, size := fmt.Sprintf("mix%d%s", h, t.name), "func(o, p, v, alpha, next *float32, d, n int)", 4
+	more := "Memory from next on is brought to the second-level cache, one line in four steps."
+	if f != nil {
+		name, signature, size = fmt.Sprintf("mix%d%s%s", h, f.name, t.name), "func(o, p *float32, v *byte, alpha, scales *float32, d, n int)", f.size
+		more = "The values are " + f.name + "."
+	}
+	TEXT(name, NOSPLIT, signature)
+	Doc(fmt.Sprintf("%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", name, h, t.lanes), more)
 	Pragma("noescape")
 	o, p0, v0 := Load(Param("o"), GP64()), Load(Param("p"), GP64()), Load(Param("v"), GP64())
-	alpha, ahead := Load(Param("alpha"), GP64()), Load(Param("next"), GP64())
+	alpha := Load(Param("alpha"), GP64())
+	var ahead, scales0, scales Register
+	if f == nil {
+		ahead = Load(Param("next"), GP64())
+	} else {
+		scales0, scales = Load(Param("scales"), GP64()), GP64()
+	}
 	d, n := Load(Param("d"), GP64()), Load(Param("n"), GP64())
 	stride := GP64()
 	MOVQ(d, stride)
-	SHLQ(Imm(2), stride)
+	if size > 1 {
+		SHLQ(Imm(uint64(bits.TrailingZeros(uint(size)))), stride)
+	}
 	for w := t.widest[h]; w >= 1; w /= 2 {
 		loop, next := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
 		Label(loop)
@@ -204,12 +288,19 @@ func mix(t isa, h int) {
 		p, v, turns := GP64(), GP64(), GP64()
 		MOVQ(p0, p)
 		MOVQ(v0, v)
+		if f != nil {
+			MOVQ(scales0, scales)
+		}
 		step := func(u int) {
 			row := make([]Op, w)
 			for j := range row {
-				row[j] = Mem{Base: v, Disp: 4 * j * t.lanes}
+				row[j] = Mem{Base: v, Disp: size * j * t.lanes}
 			}
-			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: p, Disp: i*scoreStride + 4*u} }, row)
+			var load func(j int, r VecVirtual)
+			if f != nil {
+				load = func(j int, r VecVirtual) { f.load(t, row[j].(Mem), Mem{Base: scales, Disp: 4 * u}, r) }
+			}
+			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: p, Disp: i*scoreStride + 4*u} }, row, load)
 			ADDQ(stride, v)
 		}
 		turn, rest, one, store := fmt.Sprintf("turn%d", w), fmt.Sprintf("rest%d", w), fmt.Sprintf("one%d", w), fmt.Sprintf("store%d", w)
@@ -220,8 +311,12 @@ func mix(t isa, h int) {
 		for u := range 4 {
 			step(u)
 		}
-		PREFETCHT1(Mem{Base: ahead})
-		ADDQ(Imm(64), ahead)
+		if f == nil {
+			PREFETCHT1(Mem{Base: ahead})
+			ADDQ(Imm(64), ahead)
+		} else {
+			ADDQ(Imm(16), scales)
+		}
 		ADDQ(Imm(16), p)
 		DECQ(turns)
 		JNZ(LabelRef(turn))
@@ -231,6 +326,9 @@ func mix(t isa, h int) {
 		JZ(LabelRef(store))
 		Label(one)
 		step(0)
+		if f != nil {
+			ADDQ(Imm(4), scales)
+		}
 		ADDQ(Imm(4), p)
 		DECQ(turns)
 		JNZ(LabelRef(one))
@@ -241,7 +339,7 @@ func mix(t isa, h int) {
 			}
 		}
 		ADDQ(U32(uint32(4*w*t.lanes)), o)
-		ADDQ(U32(uint32(4*w*t.lanes)), v0)
+		ADDQ(U32(uint32(size*w*t.lanes)), v0)
 		SUBQ(U32(uint32(w*t.lanes)), d)
 		JMP(LabelRef(loop))
 		Label(next)
@@ -293,10 +391,10 @@ func splat(t isa, bits uint32) VecVirtual {
 func (e *exp2) eval(x VecVirtual) {
 	n, f, p := e.t.reg(), e.t.reg(), e.t.reg()
 	VADDPS(e.round, x, n)
-	bits := n
+	power := n
 	if e.t.lanes == 8 {
-		bits = e.t.reg()
-		VPSLLD(Imm(23), n, bits)
+		power = e.t.reg()
+		VPSLLD(Imm(23), n, power)
 	}
 	VSUBPS(e.round, n, n)
 	VSUBPS(n, x, f)
@@ -312,8 +410,8 @@ func (e *exp2) eval(x VecVirtual) {
 		return
 	}
 	VCMPPS(Imm(notLess), e.cut, x, n)
-	VPADDD(e.one, bits, bits) // 2ⁿ
-	VMULPS(bits, p, p)
+	VPADDD(e.one, power, power) // 2ⁿ
+	VMULPS(power, p, p)
 	VANDPS(n, p, x)
 }
 
