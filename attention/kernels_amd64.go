@@ -689,12 +689,12 @@ func softmaxAVX512(s *float32, st *float32, h int, panels int)
 // hideAVX512 sets s[i][p*16+j] to −Inf where bit p*16+j of lane i is 0; the bits of a lane start next bytes after those before.
 //
 //go:noescape
-func hideAVX512(s *float32, bits *uint64, next int, h int, panels int)
+func hideAVX512(s *float32, bits *uint16, next int, h int, panels int)
 
 // hideAVX2 sets s[i][p*16+j] to −Inf where bit p*16+j of lane i is 0; the bits of a lane start next bytes after those before.
 //
 //go:noescape
-func hideAVX2(s *float32, bits *uint64, next int, h int, panels int)
+func hideAVX2(s *float32, bits *uint16, next int, h int, panels int)
 
 // scaleAVX2 computes dst[i] = src[i]·factor + 0 for n elements, a multiple of 8: no result is −0.
 //

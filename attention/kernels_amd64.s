@@ -36927,7 +36927,7 @@ panel:
 	VZEROUPPER
 	RET
 
-// func hideAVX512(s *float32, bits *uint64, next int, h int, panels int)
+// func hideAVX512(s *float32, bits *uint16, next int, h int, panels int)
 // Requires: AVX, AVX512F
 TEXT ·hideAVX512(SB), NOSPLIT, $0-40
 	MOVQ         s+0(FP), AX
@@ -36977,7 +36977,7 @@ DATA lanebits<>+56(SB)/4, $0x00004000
 DATA lanebits<>+60(SB)/4, $0x00008000
 GLOBL lanebits<>(SB), RODATA|NOPTR, $64
 
-// func hideAVX2(s *float32, bits *uint64, next int, h int, panels int)
+// func hideAVX2(s *float32, bits *uint16, next int, h int, panels int)
 // Requires: AVX, AVX2
 TEXT ·hideAVX2(SB), NOSPLIT, $0-40
 	MOVQ         s+0(FP), AX

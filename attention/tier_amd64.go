@@ -193,7 +193,7 @@ func kernelsFor(t cpu.Tier, d int) *kernels {
 
 // assembly makes the kernel set of a tier. The assembly has no bounds checks: they are here.
 func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o, p, v, alpha, next *float32, d, n int),
-	narrowScores [][]narrowScores, narrowMix [][]narrowMix, softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint64, next, h, panels int)) *kernels {
+	narrowScores [][]narrowScores, narrowMix [][]narrowMix, softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint16, next, h, panels int)) *kernels {
 	return &kernels{
 		rows:       len(scores) - 1,
 		narrowRows: len(narrowScores[F16]) - 1,
@@ -217,7 +217,7 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 		},
 		hide: func(h int, s []float32, words []uint64, next, first, last int) {
 			_, _ = s[(h-1)*scoreStride+last*panelKeys-1], words[(h-1)*next+(last-1)/4]
-			bits := (*uint64)(unsafe.Add(unsafe.Pointer(&words[0]), 2*first)) // 16 bits a panel
+			bits := (*uint16)(unsafe.Add(unsafe.Pointer(&words[0]), 2*first)) // 16 bits a panel
 			hide(&s[first*panelKeys], bits, 8*next, h, last-first)
 		},
 		softmax: func(h int, s []float32, st *lanes, panels int) {

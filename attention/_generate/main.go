@@ -547,7 +547,7 @@ func softmax(t isa) {
 
 // hide kernels overwrite scores of hidden keys by −Inf.
 func hideSignature(name string) (s, bits, next, h, panels GPVirtual) {
-	TEXT(name, NOSPLIT, "func(s *float32, bits *uint64, next, h, panels int)")
+	TEXT(name, NOSPLIT, "func(s *float32, bits *uint16, next, h, panels int)")
 	Doc(name + " sets s[i][p*16+j] to −Inf where bit p*16+j of lane i is 0; the bits of a lane start next bytes after those before.")
 	Pragma("noescape")
 	return Load(Param("s"), GP64()).(GPVirtual), Load(Param("bits"), GP64()).(GPVirtual), Load(Param("next"), GP64()).(GPVirtual),
