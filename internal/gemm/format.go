@@ -91,7 +91,7 @@ func (m *Matrix) SetBlocks(i int, src []byte) {
 	}
 }
 
-func setHalf(dst, src []byte, lane int) { copy(dst[2*lane:2*lane+2], src) }
+func setHalf(dst, src []byte, lane int) { dst[2*lane], dst[2*lane+1] = src[0], src[1] }
 
 func setQ8_0(dst, src []byte, lane int) {
 	setHalf(dst[32*Panel:], src, lane)
