@@ -31,7 +31,7 @@ var formats = []format{
 	{name: "Q6_K", bits: 8, group: 16, groups: 16},
 }
 
-// directHeights is how many rows the kernels that multiply packed weights take at most, and directPanels how many panels for each height.
+// directPanels is, for each height from 0, how many panels the widest kernel takes that multiplies so many rows by packed weights.
 var directPanels = map[string][]int{
 	"AVX2":   {0, 2, 2, 1, 1},
 	"AVX512": {0, 4, 4, 4, 4, 2, 2, 2, 2},
