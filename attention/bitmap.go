@@ -16,6 +16,7 @@ const wordBits = 64
 type Bitmap struct {
 	rows, cols, stride int
 	words              []uint64
+	row0, col0         int // the row and the key of the first bit: not 0 in a window of a mask
 }
 
 // NewBitmap returns a bitmap of rows × cols cleared bits. It panics if a size is

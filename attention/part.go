@@ -111,15 +111,15 @@ func (k *Kernel) checkPart(p *Part, rows int) string {
 	return ""
 }
 
-// visible returns the keys that row i sees of the n ≤ 64 keys from j0, which is
-// a multiple of 64, as bits.
+// visible returns the keys that row i sees of the n keys from j0, 64 at most, as
+// bits. j0 is a multiple of 64 from the first key of the mask.
 func (p *Part) visible(i, j0, n int) uint64 {
 	if p.Causal {
 		n = min(n, p.bound(i)-j0)
 	}
 	w := span(0, n)
 	if p.Mask != nil && w != 0 {
-		w &= p.Mask.words[i*p.Mask.stride+j0/wordBits]
+		w &= p.Mask.words[(i-p.Mask.row0)*p.Mask.stride+(j0-p.Mask.col0)/wordBits]
 	}
 	return w
 }

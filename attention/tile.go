@@ -22,6 +22,9 @@ type scratch struct {
 
 	keys, values         []float32 // [blockKeys][HeadDim] of a block, widened
 	nextKeys, nextValues []byte    // the block after the one at hand
+
+	words  []uint64 // of a partial block of a mask
+	bitmap Bitmap   // a window on them
 }
 
 // panel is up to kernels.rows lanes that go through the kernels together. Lane l of a tile is its row l/group and head l%group.

@@ -25,6 +25,10 @@ type Workspace struct {
 	scratch []scratch
 	body    func(worker, i int)
 	decode  decode
+
+	masked     MaskedQuery // of AttendMask
+	one        [1]Query
+	maskedBody func(worker, i int)
 }
 
 // tile is a run of rows of one query over a range of its keys.
@@ -60,14 +64,19 @@ func (ws *Workspace) prepare(k *Kernel, queries []Query, workers int) {
 		}
 	}
 	ws.cut(rows)
+	ws.ready(workers, rows)
+}
+
+// ready prepares the scratch memory of all workers for tiles of up to rows rows.
+func (ws *Workspace) ready(workers, rows int) {
 	for len(ws.scratch) < workers {
 		ws.scratch = append(ws.scratch, scratch{})
 	}
 	for i := range ws.scratch[:workers] {
-		ws.scratch[i].resize(rows*k.group, k.headDim)
+		ws.scratch[i].resize(rows*ws.kernel.group, ws.kernel.headDim)
 	}
 	if ws.body == nil {
-		ws.body, ws.decode.body = ws.run, ws.merge
+		ws.body, ws.decode.body, ws.maskedBody = ws.run, ws.merge, ws.runMasked
 	}
 }
 
@@ -98,6 +107,10 @@ func (ws *Workspace) cut(rows int) {
 // finish forgets the caller's memory.
 func (ws *Workspace) finish() {
 	ws.kernel, ws.queries = nil, nil
+	ws.masked, ws.one[0] = MaskedQuery{}, Query{}
+	for i := range ws.scratch {
+		ws.scratch[i].nextKeys, ws.scratch[i].nextValues = nil, nil
+	}
 	ws.busy.Store(false)
 }
 
