@@ -186,11 +186,11 @@ func (r *report) racing(p *peer, row *row, run int) []string {
 	}
 	best := math.Inf(1)
 	for _, e := range row.peerEntries() {
-		best = min(best, e.runs[0].Seconds)
+		best = min(best, e.runs[0].MinSeconds)
 	}
 	names := []string{}
 	for _, e := range row.peerEntries() {
-		slow := e.runs[0].Seconds > hopeless*best && row.Unit != "s"
+		slow := e.runs[0].MinSeconds > hopeless*best && row.Unit != "s"
 		if !slow && !p.excluded[e.who] {
 			names = append(names, e.who)
 		}
