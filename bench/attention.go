@@ -22,14 +22,20 @@ type Attention struct {
 	queries []attention.Query
 }
 
+// kernel returns the kernel of a shape and its rotary embedding.
+func (s Shape) kernel() (*attention.Kernel, *posenc.RoPE, error) {
+	rope, err := posenc.NewRoPE(posenc.Config{HeadDim: s.HeadDim, Base: RoPEBase, Pairing: posenc.HalfSplit})
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := attention.New(attention.Config{Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim, RoPE: rope})
+	return k, rope, err
+}
+
 // NewAttention fills a layout with the spec's numbers, keys and values in format f. The
 // pool stays the caller's.
 func NewAttention(l Layout, s Shape, f attention.Format, p *pool.Pool) (*Attention, error) {
-	rope, err := posenc.NewRoPE(posenc.Config{HeadDim: s.HeadDim, Base: RoPEBase, Pairing: posenc.HalfSplit})
-	if err != nil {
-		return nil, err
-	}
-	k, err := attention.New(attention.Config{Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim, RoPE: rope})
+	k, rope, err := s.kernel()
 	if err != nil {
 		return nil, err
 	}

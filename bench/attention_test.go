@@ -48,23 +48,29 @@ func reference(l Layout, s Shape, row int) []float64 {
 		sees = append(sees, t)
 	}
 	out := make([]float64, s.Heads*d)
-	for h := range s.Heads {
-		qh := rotated(q[(row*s.Heads+h)*d:][:d], at)
-		kvh := h / (s.Heads / s.KVHeads)
-		sum := 0.0
-		for _, t := range sees {
-			dot := 0.0
-			for i, x := range rotated(k[t*width+kvh*d:][:d], t) {
-				dot += x * qh[i]
-			}
-			w := math.Exp(dot / math.Sqrt(float64(d))) // values of variance 1: no overflow
-			sum += w
-			for i := range d {
-				out[h*d+i] += w * float64(v[t*width+kvh*d+i])
-			}
+	group := s.Heads / s.KVHeads
+	for kvh := range s.KVHeads {
+		keys := make([][]float64, len(sees))
+		for n, t := range sees {
+			keys[n] = rotated(k[t*width+kvh*d:][:d], t)
 		}
-		for i := range d {
-			out[h*d+i] /= sum
+		for h := kvh * group; h < (kvh+1)*group; h++ {
+			qh := rotated(q[(row*s.Heads+h)*d:][:d], at)
+			sum := 0.0
+			for n, t := range sees {
+				dot := 0.0
+				for i, x := range keys[n] {
+					dot += x * qh[i]
+				}
+				w := math.Exp(dot / math.Sqrt(float64(d))) // values of variance 1: no overflow
+				sum += w
+				for i := range d {
+					out[h*d+i] += w * float64(v[t*width+kvh*d+i])
+				}
+			}
+			for i := range d {
+				out[h*d+i] /= sum
+			}
 		}
 	}
 	return out
@@ -81,9 +87,19 @@ func TestAttentionAgainstReference(t *testing.T) {
 			require.NoError(t, a.Run())
 			rows := l.CheckRows()
 			got := a.Rows(rows)
+			var flat *Masked
+			if l.Flat() {
+				flat, err = NewMasked(l, s, p)
+				require.NoError(t, err)
+				require.NoError(t, flat.Run())
+			}
+			width := s.Heads * s.HeadDim
 			for i, r := range rows {
 				for j, want := range reference(l, s, r) {
-					require.InDelta(t, want, got[i*s.Heads*s.HeadDim+j], 2e-5, "%s %s row %d", l.Name, name, r)
+					require.InDelta(t, want, got[i*width+j], 2e-5, "%s %s row %d", l.Name, name, r)
+					if flat != nil {
+						require.InDelta(t, want, flat.query.Out[r*width+j], 2e-5, "%s %s row %d under a mask", l.Name, name, r)
+					}
 				}
 			}
 		}
@@ -139,6 +155,35 @@ func BenchmarkAttention(b *testing.B) {
 					benchAttention(b, l, Shapes[shape], attention.F32, threads)
 				})
 			}
+		}
+	}
+}
+
+// The same layouts as one sequence under a block-sparse mask.
+func BenchmarkMasked(b *testing.B) {
+	for _, l := range Layouts(1) {
+		if !l.Flat() {
+			continue
+		}
+		for _, shape := range []string{"A", "B"} {
+			b.Run(fmt.Sprintf("layout=%s/shape=%s/threads=1", l.Name, shape), func(b *testing.B) {
+				p := pool.New(1)
+				defer p.Close()
+				m, err := NewMasked(l, Shapes[shape], p)
+				require.NoError(b, err)
+				peak := FMAPeak(1)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := m.Run(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				rate := l.FLOP(Shapes[shape]) / b.Elapsed().Seconds() * float64(b.N) / 1e9
+				b.ReportMetric(rate, "GFLOP/s")
+				if peak > 0 {
+					b.ReportMetric(rate/peak, "ofpeak")
+				}
+			})
 		}
 	}
 }

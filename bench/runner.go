@@ -13,8 +13,8 @@ import (
 	"github.com/graphkv/graphkv/internal/pool"
 )
 
-// Self is the name under which this library's results appear. Other strategies than
-// the one that a case asks for have their name appended.
+// Self is the name under which this library's results appear, followed by the way where
+// it knows several: a strategy, or "mask" for attention under a block-sparse mask.
 const Self = "graphkv"
 
 // Runner runs the cases with this library. It keeps what the last case built, so
@@ -27,7 +27,8 @@ type Runner struct {
 	engine  *Engine
 
 	attention *Attention
-	built     string // the case that attention is for
+	masked    *Masked // the same under a mask, nil for a layout that is not flat
+	built     string  // the case that they are for
 }
 
 // NewRunner returns a runner that uses so many threads.
@@ -65,10 +66,15 @@ func (r *Runner) prepare(c Case) (*Attention, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.attention, r.built = nil, ""
+	r.attention, r.masked, r.built = nil, nil, ""
 	a, err := NewAttention(l, r.spec.Shapes[c.Shape], attention.Format(c.Format), r.pool)
 	if err != nil {
 		return nil, err
+	}
+	if l.Flat() && !c.Alone {
+		if r.masked, err = NewMasked(l, a.Shape, r.pool); err != nil {
+			return nil, err
+		}
 	}
 	r.attention, r.built = a, c.ID
 	return a, nil
@@ -107,7 +113,12 @@ func (r *Runner) Measure(c Case) ([]Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return r.one(c, "", timed(a.Run))
+		results, err := r.one(c, "", timed(a.Run))
+		if err != nil || r.masked == nil {
+			return results, err
+		}
+		flat, err := r.one(c, "mask", timed(r.masked.Run))
+		return append(results, flat...), err
 	case KindGEMM:
 		return r.one(c, "", r.multiply(c.Size[0], c.Size[1], c.Size[2]))
 	case KindPlan:
@@ -134,7 +145,7 @@ func (r *Runner) Measure(c Case) ([]Result, error) {
 			if s == graphkv.Sequential && c.Variant == NewOrder {
 				continue // a text's reuse ends where the order changes
 			}
-			one, err := r.one(c, s, func() (time.Duration, error) { return e.TTFT(s, c.Variant) })
+			one, err := r.one(c, string(s), func() (time.Duration, error) { return e.TTFT(s, c.Variant) })
 			if err != nil {
 				return nil, err
 			}
@@ -145,7 +156,7 @@ func (r *Runner) Measure(c Case) ([]Result, error) {
 	return nil, fmt.Errorf("bench: case %s is of unknown kind %q", c.ID, c.Kind)
 }
 
-func (r *Runner) one(c Case, strategy graphkv.Strategy, run func() (time.Duration, error)) ([]Result, error) {
+func (r *Runner) one(c Case, way string, run func() (time.Duration, error)) ([]Result, error) {
 	if c.Kind == KindDecode || c.Variant != "" && c.Variant != Cold {
 		if _, err := run(); err != nil { // encodes what is to be cached
 			return nil, fmt.Errorf("bench: %s: %w", c.ID, err)
@@ -155,7 +166,7 @@ func (r *Runner) one(c Case, strategy graphkv.Strategy, run func() (time.Duratio
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", c.ID, err)
 	}
-	who := strings.TrimSpace(Self + " " + string(strategy))
+	who := strings.TrimSpace(Self + " " + way)
 	return []Result{{Case: c.ID, Who: who, Threads: r.threads, Value: c.Rate(t.Seconds), Unit: c.Unit, Timing: t}}, nil
 }
 
