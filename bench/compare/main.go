@@ -138,7 +138,11 @@ func (o *options) run(ctx context.Context) error {
 	}
 	for _, threads := range o.threads {
 		if err := r.measure(ctx, threads); err != nil {
-			return err
+			if len(r.rows) == 0 {
+				return err
+			}
+			// What took an hour is not to be lost.
+			return errors.Join(err, r.write())
 		}
 	}
 	return r.write()

@@ -57,7 +57,8 @@ func (r *row) add(run int, res bench.Result) {
 	r.entries[i].runs[run] = res
 }
 
-// measure runs every case that is asked for.
+// measure runs every case that is asked for. When it returns an error, rows holds the
+// cases that are through.
 func (r *report) measure(ctx context.Context, threads int) error {
 	self := bench.NewRunner(r.spec, threads)
 	defer self.Close()
@@ -66,7 +67,6 @@ func (r *report) measure(ctx context.Context, threads int) error {
 			continue
 		}
 		row := &row{Case: c, threads: threads, diff: map[string]float64{}}
-		r.rows = append(r.rows, row)
 		if err := r.check(self, row); err != nil {
 			return err
 		}
@@ -78,6 +78,7 @@ func (r *report) measure(ctx context.Context, threads int) error {
 				return err
 			}
 		}
+		r.rows = append(r.rows, row)
 		fmt.Fprintln(os.Stderr, row)
 	}
 	return nil
