@@ -68,3 +68,52 @@ func BenchmarkLayouts(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkStore writes the tokens of a segment.
+func BenchmarkStore(b *testing.B) {
+	for _, f := range attention.Formats() {
+		for _, shape := range attentiontest.Shapes() {
+			b.Run(fmt.Sprintf("%v/%s", f, shape.Name), func(b *testing.B) {
+				const tokens = 256
+				width := shape.KVHeads * shape.HeadDim
+				x := normal(rand.New(rand.NewPCG(1, 2)), tokens*width)
+				kv := attention.NewKV(f, shape.KVHeads, shape.HeadDim, tokens)
+				for b.Loop() {
+					for i := range tokens {
+						kv.Store(i, x[i*width:(i+1)*width], x[i*width:(i+1)*width])
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(2*tokens*width), "ns/number")
+			})
+		}
+	}
+}
+
+// BenchmarkDecode reports the rate at which one row reads keys and values of each format, from a cache that a core may hold and from memory.
+func BenchmarkDecode(b *testing.B) {
+	for _, shape := range attentiontest.Shapes() {
+		kernel, err := attention.New(attention.Config{Heads: shape.Heads, KVHeads: shape.KVHeads, HeadDim: shape.HeadDim})
+		require.NoError(b, err)
+		for _, f := range attention.Formats() {
+			for _, keys := range []int{512, 4096, 65536} {
+				l := attentiontest.Layout{Segments: []attentiontest.Segment{{Rows: 1, History: keys - 1}}, Decode: true}
+				b.Run(fmt.Sprintf("%s/%v/%d", shape.Name, f, keys), func(b *testing.B) {
+					queries := l.Queries(shape, f)
+					p := pool.New(1)
+					defer p.Close()
+					var ws attention.Workspace
+					best := time.Duration(1 << 62)
+					for b.Loop() {
+						start := time.Now()
+						if err := kernel.Attend(p, &ws, queries); err != nil {
+							b.Fatal(err)
+						}
+						best = min(best, time.Since(start))
+					}
+					b.ReportMetric(l.Bytes(shape, f)/float64(best.Nanoseconds()), "GB/s")
+					b.ReportMetric(l.Operations(shape)/float64(best.Nanoseconds()), "GFLOP/s")
+				})
+			}
+		}
+	}
+}

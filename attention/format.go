@@ -93,20 +93,27 @@ func fromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
 // scaleI8 returns what one step of an 8-bit number stands for. It is NaN if a number is not finite, which makes all of them NaN.
 func scaleI8(x []float32) float32 {
-	top := float32(0)
+	top := uint32(0) // magnitudes are ordered like their bits
 	for _, v := range x {
-		if !finite(v) {
-			return float32(math.NaN())
-		}
-		top = max(top, v, -v)
+		top = max(top, math.Float32bits(v)&0x7fffffff)
 	}
-	return top / 127
+	if top >= 0x7f800000 {
+		return float32(math.NaN())
+	}
+	scale := math.Float32frombits(top) / 127
+	if scale*127 > math.MaxFloat32 {
+		scale = math.Nextafter32(scale, 0)
+	}
+	return scale
 }
 
-// toI8 rounds x/scale to the nearest integer, ties to even, within ±127.
-func toI8(x, scale float32) int8 {
-	if !(scale > 0) {
+// inverseI8 returns what numbers are multiplied by before toI8 rounds them.
+func inverseI8(scale float32) float32 {
+	if scale < 0x1p-126 { // too small for the inverse: all numbers become 0
 		return 0
 	}
-	return int8(max(-127, min(127, math.RoundToEven(float64(x)/float64(scale)))))
+	return 1 / scale
 }
+
+// toI8 rounds x, within ±127, to the nearest integer, ties to even.
+func toI8(x float32) int8 { return int8(math.Float32bits(x + 0x1.8p23)) }

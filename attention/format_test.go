@@ -133,7 +133,8 @@ func TestStoreLoad(t *testing.T) {
 				x.Store(i, k[i], v[i])
 			}
 			gotK, gotV := make([]float32, heads*d), make([]float32, heads*d)
-			s := &scratch{kern: kernelsFor(0, d)}
+			var s scratch
+			s.resize(1, d, true, 0)
 			for i := range tokens {
 				x.Load(i, gotK, gotV)
 				for h := range heads {
@@ -169,6 +170,24 @@ func TestI8NotFinite(t *testing.T) {
 		x.Load(0, k, v)
 		require.True(t, k[0] != k[0] && k[1] != k[1])
 		require.Equal(t, []float32{0, 0}, v)
+	}
+}
+
+// The extremes of 8-bit numbers: nothing overflows, and what is too small for a scale is 0.
+func TestI8Extremes(t *testing.T) {
+	for _, c := range []struct{ in, out []float32 }{
+		{[]float32{math.MaxFloat32, -math.MaxFloat32, 0}, []float32{math.MaxFloat32, -math.MaxFloat32, 0}},
+		{[]float32{0x1p-140, 0, -0x1p-140}, []float32{0, 0, 0}},
+		{[]float32{127, -63.5, 0.4}, []float32{127, -64, 0}},
+		{[]float32{0, 0, 0}, []float32{0, 0, 0}},
+	} {
+		x := PackKV(I8, 1, 3, c.in, c.in)
+		k, v := make([]float32, 3), make([]float32, 3)
+		x.Load(0, k, v)
+		for i, want := range c.out {
+			require.InDelta(t, want, k[i], 1e-6*math.Abs(float64(want)))
+			require.Equal(t, k[i], v[i])
+		}
 	}
 }
 
@@ -210,7 +229,9 @@ func TestNarrowKernels(t *testing.T) {
 							v, _ := guarded(r, d)
 							x.Store(i, k, v)
 						}
-						s := &scratch{kern: ks}
+						var s scratch
+						s.resize(1, d, true, 0)
+						s.kern = ks
 						keys, values := s.block(x, 0, 0, n)
 						rawKeys, rawValues := x.raw(0, 0, n)
 						var ks1, vs []float32

@@ -115,17 +115,19 @@ func (x KV) Store(i int, k, v []float32) {
 			keys, values := numbers[int8](x, h, i, 1)
 			ks, vs := x.scales(h, i, 1)
 			ks[at], vs[0] = scaleI8(k), scaleI8(v)
-			for e, scale := 0, ks[at]; e < d; e++ {
-				keys[at+e*panelKeys], values[e] = toI8(k[e], scale), toI8(v[e], vs[0])
+			invK, invV := inverseI8(ks[at]), inverseI8(vs[0])
+			for e, y := range k {
+				keys[at+e*panelKeys], values[e] = toI8(y*invK), toI8(v[e]*invV)
 			}
-		default:
-			round := toF16
-			if x.format == BF16 {
-				round = toBF16
-			}
+		case F16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e, y := range k {
-				keys[at+e*panelKeys], values[e] = round(y), round(v[e])
+				keys[at+e*panelKeys], values[e] = toF16(y), toF16(v[e])
+			}
+		case BF16:
+			keys, values := numbers[uint16](x, h, i, 1)
+			for e, y := range k {
+				keys[at+e*panelKeys], values[e] = toBF16(y), toBF16(v[e])
 			}
 		}
 	}
@@ -149,14 +151,15 @@ func (x KV) Load(i int, k, v []float32) {
 			for e := range k {
 				k[e], v[e] = float32(keys[at+e*panelKeys])*ks[at], float32(values[e])*vs[0]
 			}
-		default:
-			widen := fromF16
-			if x.format == BF16 {
-				widen = fromBF16
-			}
+		case F16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e := range k {
-				k[e], v[e] = widen(keys[at+e*panelKeys]), widen(values[e])
+				k[e], v[e] = fromF16(keys[at+e*panelKeys]), fromF16(values[e])
+			}
+		case BF16:
+			keys, values := numbers[uint16](x, h, i, 1)
+			for e := range k {
+				k[e], v[e] = fromBF16(keys[at+e*panelKeys]), fromBF16(values[e])
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (k *Kernel) AttendMask(p *pool.Pool, ws *Workspace, q MaskedQuery) error {
 	ws.masked, ws.kernel = q, k
 	ws.one[0] = query
 	ws.queries = ws.one[:]
-	ws.ready(p.Workers(), ws.cutBlocks(p.Workers()))
+	ws.ready(p.Workers(), ws.cutBlocks(p.Workers()), q.KV.format != F32, q.Mask.BlockSize()*q.Mask.Stride())
 	p.For(len(ws.tiles)*k.kvHeads, ws.maskedBody)
 	return nil
 }

@@ -53,9 +53,19 @@ func strideFor(headDim int) int {
 	return headDim + panelKeys
 }
 
-// resize readies the scratch memory for tiles of up to n lanes.
-func (s *scratch) resize(n, headDim int) {
+// resize readies the scratch memory for tiles of up to n lanes, for keys and values that are to be widened, and for bitmaps of some words. It
+// does so for every worker, whichever of them will find work.
+func (s *scratch) resize(n, headDim int, widen bool, words int) {
 	s.kern, s.stride = kernelsFor(cpu.Current(), headDim), strideFor(headDim)
+	if count := (n + s.kern.rows - 1) / s.kern.rows; cap(s.panels) < count {
+		s.panels = make([]panel, count)
+	}
+	if widen && len(s.keys) < blockKeys*headDim {
+		s.keys, s.values = aligned(blockKeys*headDim), aligned(blockKeys*headDim)
+	}
+	if cap(s.words) < words {
+		s.words = make([]uint64, words)
+	}
 	if n *= s.stride; len(s.q) < n {
 		s.q, s.o = aligned(n), aligned(n)
 	}
@@ -71,9 +81,6 @@ func (s *scratch) resize(n, headDim int) {
 // begin cuts the lanes of a tile into panels of nearly equal height and forgets what they knew.
 func (s *scratch) begin(n, headDim int) {
 	count := (n + s.kern.rows - 1) / s.kern.rows
-	for len(s.panels) < count {
-		s.panels = append(s.panels, panel{})
-	}
 	s.panels = s.panels[:count]
 	for i := range s.panels {
 		x := &s.panels[i]
@@ -187,9 +194,6 @@ func (s *scratch) block(x KV, kv, j, n int) (keys, values []float32) {
 		return numbers[float32](x, kv, j, n)
 	}
 	d := x.headDim
-	if len(s.keys) < blockKeys*d {
-		s.keys, s.values = aligned(blockKeys*d), aligned(blockKeys*d)
-	}
 	keys, values = s.keys[:roundUp(n)*d], s.values[:n*d]
 	switch x.format {
 	case F16:

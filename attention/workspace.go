@@ -64,16 +64,22 @@ func (ws *Workspace) prepare(k *Kernel, queries []Query, workers int) {
 		}
 	}
 	ws.cut(rows)
-	ws.ready(workers, rows)
+	widen := false
+	for i := range queries {
+		for j := range queries[i].Parts {
+			widen = widen || queries[i].Parts[j].KV.format != F32
+		}
+	}
+	ws.ready(workers, rows, widen, 0)
 }
 
 // ready prepares the scratch memory of all workers for tiles of up to rows rows.
-func (ws *Workspace) ready(workers, rows int) {
+func (ws *Workspace) ready(workers, rows int, widen bool, words int) {
 	for len(ws.scratch) < workers {
 		ws.scratch = append(ws.scratch, scratch{})
 	}
 	for i := range ws.scratch[:workers] {
-		ws.scratch[i].resize(rows*ws.kernel.group, ws.kernel.headDim)
+		ws.scratch[i].resize(rows*ws.kernel.group, ws.kernel.headDim, widen, words)
 	}
 	if ws.body == nil {
 		ws.body, ws.decode.body, ws.maskedBody = ws.run, ws.merge, ws.runMasked

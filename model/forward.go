@@ -83,7 +83,7 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			return 0, 0, fmt.Errorf("run %d: %w", i, err)
 		}
 		switch {
-		case r.KV == nil || r.KV.Shape() != shape:
+		case r.KV == nil || !fits(r.KV, shape):
 			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
 		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
 			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
@@ -94,7 +94,7 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			if s.KV == r.KV {
 				return 0, 0, fmt.Errorf("model: run %d: source %d is the run's own KV", i, j)
 			}
-			if s.KV == nil || s.KV.Shape() != shape || s.Len < 0 || s.Len > s.KV.Tokens() {
+			if s.KV == nil || !fits(s.KV, shape) || s.Len < 0 || s.Len > s.KV.Tokens() {
 				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
 			}
 		}
@@ -102,6 +102,13 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 		parts += len(r.Sources) + 1
 	}
 	return total, parts, nil
+}
+
+// fits reports whether kv is of the shape, in whatever format.
+func fits(kv *kvcache.KV, shape kvcache.Shape) bool {
+	s := kv.Shape()
+	s.Format = shape.Format
+	return s == shape
 }
 
 func (m *Model) embed(x []float32, runs []Run) error {
