@@ -44,16 +44,24 @@ func expandQ8_0(dst []float32, src []byte) {
 
 // expandBytes expands steps of signed bytes: x = d·q.
 func expandBytes(dst []float32, src []byte, d *row16) {
-	for i := range dst {
-		dst[i] = d[i%Panel] * float32(int8(src[i]))
+	for ; len(dst) >= Panel; dst, src = dst[Panel:], src[Panel:] {
+		x, q := (*row16)(dst), (*[Panel]byte)(src)
+		for i := range x {
+			x[i] = d[i] * float32(int8(q[i]))
+		}
 	}
 }
 
 func expandQ4_0(dst []float32, src []byte) {
 	d := halves(src[16*Panel:])
-	for j := range 32 {
+	for t := range 4 { // words of eight fields
 		for i := range Panel {
-			dst[j*Panel+i] = d[i] * float32(field(src, j, i)-8)
+			x, s := binary.LittleEndian.Uint32(src[4*(t*Panel+i):]), d[i]
+			to := dst[t*8*Panel+i:][:7*Panel+1]
+			for j := 0; j < len(to); j += Panel {
+				to[j] = s * float32(int32(x&15)-8)
+				x >>= 4
+			}
 		}
 	}
 }
@@ -65,16 +73,16 @@ func expandQ4_1(dst []float32, src []byte) {
 
 // expandFields expands 32 steps of 4-bit quants: x = d·q + m, each operation rounded.
 func expandFields(dst []float32, src []byte, d, m *row16) {
-	for j := range 32 {
+	for t := range 4 {
 		for i := range Panel {
-			dst[j*Panel+i] = float32(d[i]*float32(field(src, j, i))) + m[i]
+			x, s, least := binary.LittleEndian.Uint32(src[4*(t*Panel+i):]), d[i], m[i]
+			to := dst[t*8*Panel+i:][:7*Panel+1]
+			for j := 0; j < len(to); j += Panel {
+				to[j] = float32(s*float32(int32(x&15))) + least
+				x >>= 4
+			}
 		}
 	}
-}
-
-// field returns the 4-bit quant of a step and a row.
-func field(src []byte, step, row int) int {
-	return int(src[step/8*4*Panel+row*4+step%8/2]>>(step%2*4)) & 15
 }
 
 func expandQ4_K(dst []float32, src []byte) {
