@@ -3,8 +3,10 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/graphkv/graphkv/internal/cpu"
 	"github.com/graphkv/graphkv/internal/gemm"
 	"github.com/graphkv/graphkv/internal/pool"
 	"github.com/graphkv/graphkv/model/gguf"
@@ -79,6 +81,9 @@ func (l *loader) pack(t gguf.Tensor) (*gemm.Matrix, error) {
 		return nil, fmt.Errorf("model: tensor %s: %w: weights in %s", t.Name, gguf.ErrUnsupported, t.Type)
 	}
 	n, k := t.Rows(), t.RowLen()
+	if cpu.Current() == cpu.Portable {
+		return l.expand(t)
+	}
 	m := l.arena.NewMatrix(format, n, k)
 	size := len(t.Data) / n
 	l.pool.For((n+gemm.Panel-1)/gemm.Panel, func(_, panel int) {
@@ -87,6 +92,27 @@ func (l *loader) pack(t gguf.Tensor) (*gemm.Matrix, error) {
 		}
 	})
 	return m, nil
+}
+
+// expand packs a matrix as float32. Without vector instructions, unpacking weights
+// for every token costs more than reading four times as many bytes.
+func (l *loader) expand(t gguf.Tensor) (*gemm.Matrix, error) {
+	n, k := t.Rows(), t.RowLen()
+	m := l.arena.NewMatrix(gemm.F32, n, k)
+	rows := make([][]float32, l.pool.Workers())
+	errs := make([]error, l.pool.Workers())
+	l.pool.For((n+gemm.Panel-1)/gemm.Panel, func(worker, panel int) {
+		if rows[worker] == nil {
+			rows[worker] = make([]float32, k)
+		}
+		for i := panel * gemm.Panel; i < min(n, (panel+1)*gemm.Panel); i++ {
+			if err := t.Row(rows[worker], i); err != nil {
+				errs[worker] = err
+			}
+			m.SetRow(i, rows[worker])
+		}
+	})
+	return m, errors.Join(errs...)
 }
 
 func (l *loader) layer(c Config, i int) (layer, error) {
