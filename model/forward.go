@@ -47,6 +47,7 @@ type Workspace struct {
 	queries                      []attention.Query
 	parts                        []attention.Part
 	steps                        rowSteps
+	storing                      storeStep
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
 }
@@ -152,7 +153,7 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	row := 0
 	for _, r := range runs {
 		n := len(r.Tokens)
-		m.store(r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
+		m.store(ws, r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
 		row += n
 	}
 	if rows == 0 {
@@ -210,17 +211,6 @@ func addBias(x, bias []float32) {
 	}
 	for ; len(x) > 0; x = x[len(bias):] {
 		vec.Add(x[:len(bias)], bias)
-	}
-}
-
-// store rotates keys at their local positions and packs keys and values into the node's KV. It is the only pass ever made over a key.
-func (m *Model) store(r Run, layer int, k, v []float32) {
-	width := m.config.KVHeads * m.config.HeadDim
-	dst := r.KV.Layer(layer)
-	for i := range r.Tokens {
-		key := k[i*width : (i+1)*width]
-		m.rope.RotateHeads(key, m.config.KVHeads, r.At+i)
-		dst.Store(r.At+i, key, v[i*width:(i+1)*width])
 	}
 }
 
