@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/graphkv/graphkv/attention"
 )
 
 func TestKVLayout(t *testing.T) {
@@ -46,6 +48,29 @@ func TestKVLayout(t *testing.T) {
 	empty := NewKV(s, 0)
 	require.Zero(t, empty.Bytes())
 	require.Zero(t, empty.Layer(2).Tokens())
+}
+
+// A format decides how many bytes a number takes; what is stored comes back in its precision.
+func TestKVFormats(t *testing.T) {
+	for f, number := range map[attention.Format]int64{attention.F32: 4, attention.F16: 2, attention.BF16: 2, attention.I8: 1} {
+		s := Shape{Layers: 2, KVHeads: 3, HeadDim: 8, Format: f}
+		kv := NewKV(s, 20)
+		slots := int64(2 * 3 * (32 + 20))
+		want := slots * 8 * number
+		if f == attention.I8 {
+			want += slots * 4 // scales
+		}
+		require.Equal(t, want, kv.Bytes(), f)
+		k, v := make([]float32, 24), make([]float32, 24)
+		for i := range k {
+			k[i], v[i] = float32(i%8)/8, -float32(i%8)/8
+		}
+		kv.Layer(1).Store(19, k, v)
+		gotK, gotV := make([]float32, 24), make([]float32, 24)
+		kv.Layer(1).Load(19, gotK, gotV)
+		require.InDeltaSlice(t, k, gotK, 0.004, f)
+		require.InDeltaSlice(t, v, gotV, 0.004, f)
+	}
 }
 
 func TestKVRefusesAbsurdShapes(t *testing.T) {

@@ -3,9 +3,9 @@
 // Command _generate writes the tile kernels of package attention. It is a module of its own so that the library does not depend on the
 // generator.
 //
-// The constants here are repeated in the package, where a test compares them. Labels are words: one named g would be taken for the
-// goroutine register, and jumping to it crashes. Kernels that write YMM or ZMM registers end with VZEROUPPER, without which SSE code that
-// follows runs slowly.
+// The constants here are repeated in the package, whose tests of the kernels fail where they differ. Labels are words: one named g would
+// be taken for the goroutine register, and jumping to it crashes. Kernels that write YMM or ZMM registers end with VZEROUPPER, without
+// which SSE code that follows runs slowly.
 package main
 
 import (
