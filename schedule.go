@@ -124,26 +124,25 @@ func (s *scheduler) gather() {
 	s.timer.Reset(min(max(s.took/4, minGather), maxGather))
 	defer s.timer.Stop()
 	for {
+		var j *job // nil: the queue is closed, as whoever sent what waits has left
 		select {
-		case j := <-s.queue:
-			s.waiting = append(s.waiting, j)
-			if j.next {
-				next++
-			}
-			continue
+		case j = <-s.queue:
 		default:
-		}
-		if next >= int(s.sampling.Load()) {
-			return
-		}
-		select {
-		case j := <-s.queue:
-			s.waiting = append(s.waiting, j)
-			if j.next {
-				next++
+			if next >= int(s.sampling.Load()) {
+				return
 			}
-		case <-s.timer.C:
+			select {
+			case j = <-s.queue:
+			case <-s.timer.C:
+				return
+			}
+		}
+		if j == nil {
 			return
+		}
+		s.waiting = append(s.waiting, j)
+		if j.next {
+			next++
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -138,6 +139,26 @@ func TestPanicInAPass(t *testing.T) {
 	require.ErrorContains(t, <-j.result, "panicked: a bug")
 	_, err := e.Generate(t.Context(), compile(t, e, overlapping(1)[0]))
 	require.NoError(t, err)
+}
+
+// An engine may be closed while a run that nobody waits for any more is in the queue.
+func TestCloseBehindACancelledRun(t *testing.T) {
+	for range 20 {
+		e := openTiny(t)
+		letGo := hold(t, e)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		run := testRun(e, rand.New(rand.NewPCG(1, 1)), 4)
+		go func() { left <- e.scheduler.forward(ctx, newJob(), []model.Run{run}, false) }()
+		waitForQueue(e, 1)
+		cancel()
+		require.ErrorIs(t, <-left, context.Canceled)
+		closed := make(chan error)
+		go func() { closed <- e.Close() }()
+		time.Sleep(time.Millisecond) // time to close the queue
+		letGo()
+		require.NoError(t, <-closed)
+	}
 }
 
 // panicOnce returns a context that panics when it is first asked.

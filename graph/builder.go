@@ -144,7 +144,7 @@ func (b *Builder) add(s, t uint32) error {
 		}
 		b.self = true
 	}
-	if len(b.source) >= MaxEdges {
+	if uint64(len(b.source)) >= MaxEdges {
 		return b.failEdge(b.segments[s].ID, b.segments[t].ID, fmt.Errorf("%w: the limit is %d edges", ErrTooLarge, uint64(MaxEdges)))
 	}
 	b.source = append(b.source, s)
