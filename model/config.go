@@ -57,8 +57,8 @@ const (
 )
 
 // ReadConfig reads the dimensions from a file's metadata and checks that they
-// fit together. Anything that would change the arithmetic and is not implemented
-// is refused with an error that wraps [ErrUnsupported].
+// fit together. A feature that changes the arithmetic and that this package does not
+// have is refused with an error that wraps [ErrUnsupported].
 func ReadConfig(f *gguf.File) (Config, error) {
 	arch, err := f.String("general.architecture")
 	if err != nil {
