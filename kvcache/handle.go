@@ -12,9 +12,21 @@ var ErrReleased = errors.New("kvcache: handle used after Release")
 
 // Handle keeps one KV valid. Whoever gets a handle must release it.
 type Handle struct {
-	m  *Memory
-	e  *entry
-	kv atomic.Pointer[KV] // nil after Release
+	m       *Memory
+	e       *entry
+	release func()             // of a store without entries
+	kv      atomic.Pointer[KV] // nil after Release
+}
+
+// NewHandle is for stores of other packages: it returns a handle to kv that calls
+// release, unless nil, once, when it is released.
+func NewHandle(kv *KV, release func()) *Handle {
+	if kv == nil {
+		panic(ErrNilKV)
+	}
+	h := &Handle{release: release}
+	h.kv.Store(kv)
+	return h
 }
 
 func newHandle(m *Memory, e *entry, kv *KV) *Handle {
@@ -36,7 +48,11 @@ func (h *Handle) KV() *KV {
 // Release gives the handle up. Further calls do nothing. It is safe for
 // concurrent use.
 func (h *Handle) Release() {
-	if h.kv.Swap(nil) != nil {
+	switch {
+	case h.kv.Swap(nil) == nil:
+	case h.m != nil:
 		h.m.release(h.e)
+	case h.release != nil:
+		h.release()
 	}
 }

@@ -117,6 +117,9 @@ type Scope struct {
 	id [32]byte
 }
 
+// ID returns the scope's identity, see [NewScope].
+func (s *Scope) ID() [32]byte { return s.id }
+
 // The domain strings carry the version of the encoding. Any change to the bytes
 // that are hashed needs a new version.
 const (

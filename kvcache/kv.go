@@ -72,6 +72,7 @@ type KV struct {
 	tokens int
 	layer  int    // bytes of a layer
 	data   []byte // [Layers][layer]
+	info   Info
 }
 
 // NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes] returns one: shapes come from a validated model, lengths
@@ -83,6 +84,28 @@ func NewKV(s Shape, tokens int) *KV {
 	}
 	return &KV{shape: s, tokens: tokens, layer: int(n) / s.Layers, data: make([]byte, n)}
 }
+
+// ViewKV interprets data, the [KV.Data] of a KV of that shape and length, as a KV. It does not copy: data must stay as it is for as long as
+// the KV is used. Data that may come from elsewhere is checked by whoever read it. The error is a *[ShapeError].
+func ViewKV(s Shape, tokens int, data []byte) (*KV, error) {
+	n, err := s.Bytes(tokens)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) != n {
+		return nil, &ShapeError{s, tokens, fmt.Sprintf("it takes %d bytes, there are %d", n, len(data))}
+	}
+	return &KV{shape: s, tokens: tokens, layer: int(n) / s.Layers, data: data}, nil
+}
+
+// Data returns the memory of the KV, layer by layer, each of Bytes/Layers bytes. It must not be written to.
+func (kv *KV) Data() []byte { return kv.data }
+
+// Info returns what the encoder said with SetInfo.
+func (kv *KV) Info() Info { return kv.info }
+
+// SetInfo is called by whoever made the KV, before giving it to a store.
+func (kv *KV) SetInfo(i Info) { kv.info = i }
 
 // Layer returns the keys and the values of layer l, a view of the KV. Layer panics if l is out of range.
 func (kv *KV) Layer(l int) attention.KV {
