@@ -87,32 +87,30 @@ func TestRound16(t *testing.T) {
 
 func TestI8(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
+	src, want := make([]int8, 1<<8), make([]float32, 1<<8)
+	for i := range src {
+		src[i], want[i] = int8(i), float32(int8(i))
+	}
 	for name, ks := range sets(64) {
-		for _, d := range []int{8, 24, 64, 128} {
-			for _, panels := range []int{1, 3, 8} {
-				n := panels*panelKeys - r.IntN(3)
-				k, v := make([]int8, panels*panelKeys*d), make([]int8, n*d)
-				for i := range k {
-					k[i] = int8(r.Uint32())
+		for n := 8; n <= len(src); n += 8 {
+			got, whole := guarded(r, n)
+			ks.widenI8(got, src[:n])
+			require.True(t, whole(), name)
+			require.Equal(t, want[:n], got, name)
+		}
+		for h := 1; h <= ks.rows; h++ {
+			for n := 1; n <= blockKeys; n++ {
+				s, whole := gapped(r, h, scoreStride, n)
+				scales, scalesWhole := guarded(r, n)
+				want := append([]float32(nil), s...)
+				for i := range h {
+					for j, x := range scales {
+						want[i*scoreStride+j] *= x
+					}
 				}
-				for i := range v {
-					v[i] = int8(r.Uint32())
-				}
-				ks1, _ := guarded(r, panels*panelKeys)
-				vs, _ := guarded(r, n)
-				wantK, wantV := make([]float32, len(k)), make([]float32, len(v))
-				for i := range k {
-					wantK[i] = float32(k[i]) * ks1[i/(d*panelKeys)*panelKeys+i%panelKeys]
-				}
-				for i := range v {
-					wantV[i] = float32(v[i]) * vs[i/d]
-				}
-				gotK, wholeK := guarded(r, len(k))
-				gotV, wholeV := guarded(r, len(v))
-				ks.widenKeys(gotK, k, ks1, d)
-				ks.widenValues(gotV, v, vs, d)
-				require.True(t, wholeK() && wholeV(), name)
-				require.True(t, sameBits(wantK, gotK) && sameBits(wantV, gotV), name)
+				ks.multiply(h, s, scales)
+				require.True(t, whole() && scalesWhole(), "%s: wrote beyond %d lanes of %d", name, h, n)
+				require.True(t, sameBits(want, s), "%s: %d lanes of %d", name, h, n)
 			}
 		}
 	}
@@ -152,10 +150,16 @@ func TestStoreLoad(t *testing.T) {
 						}
 					}
 					block := i &^ (panelKeys - 1)
-					keys, values := s.block(x, h, block, min(tokens-block, panelKeys))
+					n := min(tokens-block, panelKeys)
+					keys, values := s.block(x, h, block, n)
+					keyScale, valueScale := float32(1), float32(1)
+					if f == I8 {
+						ks, vs := x.scales(h, block, n)
+						keyScale, valueScale = ks[i-block], vs[i-block]
+					}
 					for e := range d {
-						require.Equal(t, gotK[h*d+e], keys[e*panelKeys+i-block])
-						require.Equal(t, gotV[h*d+e], values[(i-block)*d+e])
+						require.Equal(t, gotK[h*d+e], keys[e*panelKeys+i-block]*keyScale)
+						require.Equal(t, gotV[h*d+e], values[(i-block)*d+e]*valueScale)
 					}
 				}
 			}
@@ -234,15 +238,11 @@ func TestNarrowKernels(t *testing.T) {
 						s.kern = ks
 						keys, values := s.block(x, 0, 0, n)
 						rawKeys, rawValues := x.raw(0, 0, n)
-						var ks1, vs []float32
-						if f == I8 {
-							ks1, vs = x.scales(0, 0, n)
-						}
 						q, _ := gapped(r, h, laneStride, d)
 						want, _ := gapped(r, h, scoreStride, panels*panelKeys)
 						got, whole := gapped(r, h, scoreStride, panels*panelKeys)
 						ks.scores(h, want, q, keys, unsafe.Pointer(&keys[0]), d, panels, laneStride)
-						ks.scoresNarrow(f, h, got, q, rawKeys, ks1, d, panels)
+						ks.scoresNarrow(f, h, got, q, rawKeys, unsafe.Pointer(&rawValues[0]), d, panels)
 						require.True(t, whole(), "%s %v: wrote beyond", name, f)
 						require.True(t, sameBits(want, got), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
 
@@ -251,7 +251,7 @@ func TestNarrowKernels(t *testing.T) {
 						o, whole := gapped(r, h, laneStride, d)
 						wantO := append([]float32(nil), o...)
 						ks.mix(h, wantO, p, values, alpha, unsafe.Pointer(&values[0]), d, n, laneStride)
-						ks.mixNarrow(f, h, o, p, rawValues, alpha, vs, d, n)
+						ks.mixNarrow(f, h, o, p, rawValues, unsafe.Pointer(&rawKeys[0]), alpha, d, n)
 						require.True(t, whole(), "%s %v: wrote beyond", name, f)
 						require.True(t, sameBits(wantO, o), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
 					}

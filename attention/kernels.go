@@ -30,7 +30,7 @@ type lanes struct {
 }
 
 // kernels is the set of tile kernels of one tier: the whole of the arithmetic. While they compute, scores and mix may bring some memory from
-// the start of next on closer, which is soon to be read: n·d/64 lines, for n keys.
+// the start of next on closer, which is soon to be read: for few lanes as much as they read themselves, for many n·d/64 lines, for n keys.
 //
 // Whatever they are, a lane's result must not depend on other lanes, on how many there are, or on hidden keys: every score is summed in one
 // fixed order of the elements, weights and weighted values in one fixed order of the keys, and a hidden key adds an exact zero. Scores,
@@ -46,24 +46,27 @@ type kernels struct {
 	// mix computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n.
 	mix func(h int, o, p, v, alpha []float32, next unsafe.Pointer, d, n, stride int)
 	// scoresNarrow and mixNarrow are scores and mix, to the bit, of keys and n ≥ 1 values that they widen as they read them, for up to
-	// narrowRows lanes: so few that memory decides how long it takes. Formats are all but F32.
+	// narrowRows lanes: so few that memory decides how long it takes. Formats are all but F32; 8-bit numbers are taken without their scales.
 	narrowRows   int
-	scoresNarrow func(f Format, h int, s, q []float32, k []byte, scales []float32, d, panels int)
-	mixNarrow    func(f Format, h int, o, p []float32, v []byte, alpha, scales []float32, d, n int)
+	scoresNarrow func(f Format, h int, s, q []float32, k []byte, next unsafe.Pointer, d, panels int)
+	mixNarrow    func(f Format, h int, o, p []float32, v []byte, next unsafe.Pointer, alpha []float32, d, n int)
+	// multiply computes s[i][j] *= scales[j]: scores by the scales of their keys, or weights by those of their values.
+	multiply func(h int, s, scales []float32)
 	// finite reports whether no element is NaN or infinite.
 	finite func(x []float32) bool
-	// prefetch brings memory closer that is soon to be read or written.
+	// prefetch brings memory closer that is soon to be written.
 	prefetch func(x []float32)
-	// The widen functions write float32 in the order of what they read. Scales are one for each key of a panel, and for each value.
+	// The widen functions write float32 in the order of what they read, 8-bit numbers without their scales.
 	widenF16, widenBF16 func(dst []float32, src []uint16)
-	widenKeys           func(dst []float32, src []int8, scales []float32, d int)
-	widenValues         func(dst []float32, src []int8, scales []float32, d int)
+	widenI8             func(dst []float32, src []int8)
 	// scale computes dst = src·factor + 0, where −0 + 0 = 0.
 	scale func(dst, src []float32, factor float32)
+	// normalize computes dst = src/Σ sums + 0 and returns Σ sums. If that is 0, so is dst.
+	normalize func(dst, src []float32, sums *[panelKeys]float32) float32
 }
 
 var portable = kernels{
-	rows: maxLanes, scores: scoresPortable, hide: hidePortable, softmax: softmaxPortable, mix: mixPortable, finite: finitePortable,
-	scale: scalePortable, prefetch: func([]float32) {}, widenF16: widenF16Portable, widenBF16: widenBF16Portable,
-	widenKeys: widenKeysPortable, widenValues: widenValuesPortable,
+	rows: maxLanes, scores: scoresPortable, multiply: multiplyPortable, hide: hidePortable, softmax: softmaxPortable, mix: mixPortable,
+	finite: finitePortable, prefetch: func([]float32) {}, widenF16: widenF16Portable, widenBF16: widenBF16Portable, widenI8: widenI8Portable,
+	scale: scalePortable, normalize: normalizePortable,
 }

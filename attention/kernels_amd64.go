@@ -5,220 +5,220 @@
 package attention
 
 // scores1AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores1AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores1AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix1AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores2AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores2AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores2AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix2AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores3AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores3AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores3AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix3AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores4AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores4AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores4AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix4AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores5AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores5AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores5AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix5AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 8.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix5AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix5AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores6AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores6AVX2(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores6AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix6AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 8.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix6AVX2(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix6AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores1F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores1F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores1BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores1BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores1I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores1I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores1F16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1F16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores1BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores1BF16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1BF16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores1I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores1I8AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 8.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1I8AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores2F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores2F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores2BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores2BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores2I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores2I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores2F16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2F16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores2BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores2BF16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2BF16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores2I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores2I8AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 8.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2I8AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores3F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores3F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores3BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores3BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores3I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores3I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores3F16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3F16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores3BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores3BF16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3BF16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores3I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores3I8AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 8.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3I8AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores4F16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores4F16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores4BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores4BF16AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores4I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores4I8AVX2(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores4F16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4F16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4F16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4F16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores4BF16AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores4BF16AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4BF16AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4BF16AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4BF16AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores4I8AVX2 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores4I8AVX2(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4I8AVX2 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 8.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4I8AVX2(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // softmaxAVX2 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //
@@ -226,460 +226,460 @@ func mix4I8AVX2(o *float32, p *float32, v *byte, alpha *float32, scales *float32
 func softmaxAVX2(s *float32, st *float32, h int, panels int)
 
 // scores1AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores1AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores1AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix1AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores2AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores2AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores2AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix2AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores3AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores3AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores3AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix3AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores4AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores4AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores4AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix4AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores5AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores5AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores5AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix5AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix5AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix5AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores6AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores6AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores6AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix6AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix6AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix6AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores7AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores7AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores7AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix7AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix7AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix7AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores8AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
-// Memory from next on is brought to the second-level cache, one line in four steps.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix8AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores9AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 9 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores9AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores9AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix9AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 9 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix9AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix9AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores10AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 10 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores10AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores10AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix10AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 10 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix10AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix10AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores11AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 11 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores11AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores11AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix11AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 11 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix11AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix11AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores12AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 12 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores12AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores12AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix12AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 12 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix12AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix12AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores13AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 13 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores13AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores13AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix13AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 13 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix13AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix13AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores14AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 14 lanes; d is a multiple of 4.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func scores14AVX512(s *float32, q *float32, k *float32, next *float32, d int, panels int)
+func scores14AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix14AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 14 lanes; d is a multiple of 16.
 // Memory from next on is brought to the second-level cache, one line in four steps.
 //
 //go:noescape
-func mix14AVX512(o *float32, p *float32, v *float32, alpha *float32, next *float32, d int, n int)
+func mix14AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores1F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores1F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores1BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores1BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores1I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores1I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores1F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores1BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores1BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores1I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 1 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores1I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix1I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 1 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix1I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix1I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores2F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores2F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores2BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores2BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores2I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores2I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores2F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores2BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores2BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores2I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 2 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores2I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix2I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 2 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix2I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix2I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores3F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores3F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores3BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores3BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores3I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores3I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores3F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores3BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores3BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores3I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 3 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores3I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix3I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 3 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix3I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix3I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores4F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores4F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores4BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores4BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores4I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores4I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores4F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores4BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores4BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores4I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 4 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores4I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix4I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 4 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix4I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix4I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores5F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores5F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores5BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores5BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores5I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores5I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores5F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix5F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix5F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix5F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores5BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores5BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix5BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix5BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix5BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores5I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 5 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores5I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix5I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 5 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix5I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix5I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores6F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores6F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores6BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores6BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores6I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores6I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores6F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix6F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix6F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix6F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores6BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores6BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix6BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix6BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix6BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores6I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 6 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores6I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix6I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 6 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix6I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix6I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores7F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores7F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores7BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores7BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores7I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores7I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores7F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix7F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix7F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix7F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores7BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores7BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix7BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix7BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix7BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores7I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 7 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores7I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix7I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 7 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix7I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix7I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // scores8F16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
-// The keys are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func scores8F16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores8BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
-// The keys are BF16.
-//
-//go:noescape
-func scores8BF16AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
-
-// scores8I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
-// The keys are I8.
-//
-//go:noescape
-func scores8I8AVX512(s *float32, q *float32, k *byte, scales *float32, d int, panels int)
+func scores8F16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix8F16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
-// The values are F16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix8F16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix8F16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores8BF16AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores8BF16AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix8BF16AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
-// The values are BF16.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix8BF16AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix8BF16AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
+
+// scores8I8AVX512 computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for 8 lanes; d is a multiple of 4.
+// It asks for what follows in memory, by a fixed distance.
+//
+//go:noescape
+func scores8I8AVX512(s *float32, q *float32, k *byte, next *byte, d int, panels int)
 
 // mix8I8AVX512 computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for 8 lanes; d is a multiple of 16.
-// The values are I8.
+// It asks for what follows in memory, by a fixed distance.
 //
 //go:noescape
-func mix8I8AVX512(o *float32, p *float32, v *byte, alpha *float32, scales *float32, d int, n int)
+func mix8I8AVX512(o *float32, p *float32, v *byte, next *byte, alpha *float32, d int, n int)
 
 // softmaxAVX512 turns the scores of h ≥ 1 lanes and panels ≥ 1 panels into weights, see softmaxPortable.
 //
@@ -721,12 +721,17 @@ func widenF16AVX2(dst *float32, src *uint16, n int)
 //go:noescape
 func widenBF16AVX2(dst *float32, src *uint16, n int)
 
-// widenI8KeysAVX2 widens panels of 16 keys, each key times its scale.
+// widenI8AVX2 widens n numbers, a multiple of 8.
 //
 //go:noescape
-func widenI8KeysAVX2(dst *float32, src *int8, scales *float32, d int, panels int)
+func widenI8AVX2(dst *float32, src *int8, n int)
 
-// widenI8ValuesAVX2 widens n values of d elements, a multiple of 8, each value times its scale.
+// multiplyAVX2 computes s[i][j] *= scales[j], j < n, for h lanes.
 //
 //go:noescape
-func widenI8ValuesAVX2(dst *float32, src *int8, scales *float32, d int, n int)
+func multiplyAVX2(s *float32, scales *float32, h int, n int)
+
+// normalizeAVX2 computes dst[i] = src[i]/Σ sums + 0 for d elements, a multiple of 8, and returns Σ sums, of 16 partial sums; for 0 it sets dst to 0.
+//
+//go:noescape
+func normalizeAVX2(dst *float32, src *float32, sums *float32, d int) float32

@@ -187,19 +187,36 @@ func widenBF16Portable(dst []float32, src []uint16) {
 	}
 }
 
-func widenKeysPortable(dst []float32, src []int8, scales []float32, d int) {
-	for p := range len(scales) / panelKeys {
-		s := (*[panelKeys]float32)(scales[p*panelKeys:])
-		for i := p * d * panelKeys; i < (p+1)*d*panelKeys; i++ {
-			dst[i] = float32(src[i]) * s[i%panelKeys]
+func widenI8Portable(dst []float32, src []int8) {
+	for i, x := range src {
+		dst[i] = float32(x)
+	}
+}
+
+func multiplyPortable(h int, s, scales []float32) {
+	for i := range h {
+		row := s[i*scoreStride:][:len(scales)]
+		for j, x := range scales {
+			row[j] *= x
 		}
 	}
 }
 
-func widenValuesPortable(dst []float32, src []int8, scales []float32, d int) {
-	for j, s := range scales {
-		for i := j * d; i < (j+1)*d; i++ {
-			dst[i] = float32(src[i]) * s
-		}
+func normalizePortable(dst, src []float32, sums *[panelKeys]float32) float32 {
+	sum := total(sums)
+	if sum == 0 {
+		clear(dst)
+		return 0
 	}
+	scalePortable(dst, src[:len(dst)], 1/sum)
+	return sum
+}
+
+// total adds up a lane's sums.
+func total(x *[panelKeys]float32) float32 {
+	var y [8]float32
+	for i := range y {
+		y[i] = x[i] + x[i+8]
+	}
+	return ((y[0] + y[4]) + (y[2] + y[6])) + ((y[1] + y[5]) + (y[3] + y[7]))
 }

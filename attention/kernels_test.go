@@ -301,6 +301,40 @@ func TestHide(t *testing.T) {
 	}
 }
 
+func TestNormalize(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for name, ks := range sets(64) {
+		for d := 8; d <= maxHeadDim; d += 8 {
+			src, _ := guarded(r, d)
+			src[1], src[2] = float32(math.Copysign(0, -1)), float32(math.Inf(1))
+			var sums [panelKeys]float32
+			for _, kind := range []string{"sums", "nothing", "NaN"} {
+				for i := range sums {
+					sums[i] = r.Float32()
+				}
+				switch kind {
+				case "nothing":
+					sums = [panelKeys]float32{}
+				case "NaN":
+					sums[r.IntN(panelKeys)] = float32(math.NaN())
+				}
+				want, got := make([]float32, d), float32(0)
+				dst, whole := guarded(r, d)
+				sum := total(&sums)
+				for i, x := range src {
+					if sum != 0 {
+						want[i] = float32(x*(1/sum)) + 0
+					}
+				}
+				got = ks.normalize(dst, src, &sums)
+				require.True(t, whole(), name)
+				require.True(t, sameBits([]float32{sum}, []float32{got}), "%s: sum of %s is %v, want %v", name, kind, got, sum)
+				require.True(t, sameBits(want, dst), "%s: %s", name, kind)
+			}
+		}
+	}
+}
+
 func TestFiniteAndScale(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for name, ks := range sets(64) {

@@ -13,13 +13,13 @@ import (
 )
 
 type (
-	narrowScores func(s, q *float32, k *byte, scales *float32, d, panels int)
-	narrowMix    func(o, p *float32, v *byte, alpha, scales *float32, d, n int)
+	scoresKernel func(s, q *float32, k, next *byte, d, panels int)
+	mixKernel    func(o, p *float32, v, next *byte, alpha *float32, d, n int)
 )
 
 // The kernels of a tier by the number of lanes, the narrow ones by format first.
 var (
-	scoresAVX2 = [...]func(s, q, k, next *float32, d, panels int){
+	scoresAVX2 = [...]scoresKernel{
 		1: scores1AVX2,
 		2: scores2AVX2,
 		3: scores3AVX2,
@@ -27,7 +27,7 @@ var (
 		5: scores5AVX2,
 		6: scores6AVX2,
 	}
-	mixAVX2 = [...]func(o, p, v, alpha, next *float32, d, n int){
+	mixAVX2 = [...]mixKernel{
 		1: mix1AVX2,
 		2: mix2AVX2,
 		3: mix3AVX2,
@@ -35,7 +35,7 @@ var (
 		5: mix5AVX2,
 		6: mix6AVX2,
 	}
-	scoresAVX512 = [...]func(s, q, k, next *float32, d, panels int){
+	scoresAVX512 = [...]scoresKernel{
 		1:  scores1AVX512,
 		2:  scores2AVX512,
 		3:  scores3AVX512,
@@ -51,7 +51,7 @@ var (
 		13: scores13AVX512,
 		14: scores14AVX512,
 	}
-	mixAVX512 = [...]func(o, p, v, alpha, next *float32, d, n int){
+	mixAVX512 = [...]mixKernel{
 		1:  mix1AVX512,
 		2:  mix2AVX512,
 		3:  mix3AVX512,
@@ -68,7 +68,7 @@ var (
 		14: mix14AVX512,
 	}
 
-	narrowScoresAVX2 = [...][]narrowScores{
+	narrowScoresAVX2 = [...][]scoresKernel{
 		F16: {
 			1: scores1F16AVX2,
 			2: scores2F16AVX2,
@@ -88,7 +88,7 @@ var (
 			4: scores4I8AVX2,
 		},
 	}
-	narrowMixAVX2 = [...][]narrowMix{
+	narrowMixAVX2 = [...][]mixKernel{
 		F16: {
 			1: mix1F16AVX2,
 			2: mix2F16AVX2,
@@ -108,7 +108,7 @@ var (
 			4: mix4I8AVX2,
 		},
 	}
-	narrowScoresAVX512 = [...][]narrowScores{
+	narrowScoresAVX512 = [...][]scoresKernel{
 		F16: {
 			1: scores1F16AVX512,
 			2: scores2F16AVX512,
@@ -140,7 +140,7 @@ var (
 			8: scores8I8AVX512,
 		},
 	}
-	narrowMixAVX512 = [...][]narrowMix{
+	narrowMixAVX512 = [...][]mixKernel{
 		F16: {
 			1: mix1F16AVX512,
 			2: mix2F16AVX512,
@@ -192,28 +192,26 @@ func kernelsFor(t cpu.Tier, d int) *kernels {
 }
 
 // assembly makes the kernel set of a tier. The assembly has no bounds checks: they are here.
-func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o, p, v, alpha, next *float32, d, n int),
-	narrowScores [][]narrowScores, narrowMix [][]narrowMix, softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint16, next, h, panels int)) *kernels {
+func assembly(scores []scoresKernel, mix []mixKernel, narrowScores [][]scoresKernel, narrowMix [][]mixKernel,
+	softmax func(s, st *float32, h, panels int), hide func(s *float32, bits *uint16, next, h, panels int)) *kernels {
 	return &kernels{
 		rows:       len(scores) - 1,
 		narrowRows: len(narrowScores[F16]) - 1,
-		scoresNarrow: func(f Format, h int, s, q []float32, k []byte, scales []float32, d, panels int) {
+		scoresNarrow: func(f Format, h int, s, q []float32, k []byte, next unsafe.Pointer, d, panels int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys*f.bytes()-1]
-			if f == I8 {
-				_ = scales[panels*panelKeys-1]
-			}
-			narrowScores[f][h](&s[0], &q[0], &k[0], unsafe.SliceData(scales), d, panels)
+			narrowScores[f][h](&s[0], &q[0], &k[0], (*byte)(next), d, panels)
 		},
-		mixNarrow: func(f Format, h int, o, p []float32, v []byte, alpha, scales []float32, d, n int) {
+		mixNarrow: func(f Format, h int, o, p []float32, v []byte, next unsafe.Pointer, alpha []float32, d, n int) {
 			_, _, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+n-1], v[n*d*f.bytes()-1], alpha[h-1]
-			if f == I8 {
-				_ = scales[n-1]
-			}
-			narrowMix[f][h](&o[0], &p[0], &v[0], &alpha[0], unsafe.SliceData(scales), d, n)
+			narrowMix[f][h](&o[0], &p[0], &v[0], (*byte)(next), &alpha[0], d, n)
 		},
 		scores: func(h int, s, q, k []float32, next unsafe.Pointer, d, panels, _ int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]
-			scores[h](&s[0], &q[0], &k[0], (*float32)(next), d, panels)
+			scores[h](&s[0], &q[0], (*byte)(unsafe.Pointer(&k[0])), (*byte)(next), d, panels)
+		},
+		multiply: func(h int, s, scales []float32) {
+			_ = s[(h-1)*scoreStride+len(scales)-1]
+			multiplyAVX2(&s[0], &scales[0], h, len(scales))
 		},
 		hide: func(h int, s []float32, words []uint64, next, first, last int) {
 			_, _ = s[(h-1)*scoreStride+last*panelKeys-1], words[(h-1)*next+(last-1)/4]
@@ -231,10 +229,11 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 				_ = v[n*d-1]
 			}
 			_, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+max(n, 1)-1], alpha[h-1]
-			mix[h](&o[0], &p[0], &v[0], &alpha[0], (*float32)(next), d, n)
+			mix[h](&o[0], &p[0], (*byte)(unsafe.Pointer(&v[0])), (*byte)(next), &alpha[0], d, n)
 		},
-		finite:   func(x []float32) bool { return finiteAVX2(&x[0], len(x)) },
-		prefetch: func(x []float32) { prefetchAVX2(&x[0], len(x)) },
+		finite: func(x []float32) bool {
+			return finiteAVX2(&x[0], len(x))
+		},
 		widenF16: func(dst []float32, src []uint16) {
 			_ = dst[len(src)-1]
 			widenF16AVX2(&dst[0], &src[0], len(src))
@@ -243,17 +242,18 @@ func assembly(scores []func(s, q, k, next *float32, d, panels int), mix []func(o
 			_ = dst[len(src)-1]
 			widenBF16AVX2(&dst[0], &src[0], len(src))
 		},
-		widenKeys: func(dst []float32, src []int8, scales []float32, d int) {
-			_, _ = dst[len(scales)*d-1], src[len(scales)*d-1]
-			widenI8KeysAVX2(&dst[0], &src[0], &scales[0], d, len(scales)/panelKeys)
-		},
-		widenValues: func(dst []float32, src []int8, scales []float32, d int) {
-			_, _ = dst[len(scales)*d-1], src[len(scales)*d-1]
-			widenI8ValuesAVX2(&dst[0], &src[0], &scales[0], d, len(scales))
+		widenI8: func(dst []float32, src []int8) {
+			_ = dst[len(src)-1]
+			widenI8AVX2(&dst[0], &src[0], len(src))
 		},
 		scale: func(dst, src []float32, factor float32) {
 			_ = dst[len(src)-1]
 			scaleAVX2(&dst[0], &src[0], len(src), factor)
 		},
+		normalize: func(dst, src []float32, sums *[panelKeys]float32) float32 {
+			_ = src[len(dst)-1]
+			return normalizeAVX2(&dst[0], &src[0], &sums[0], len(dst))
+		},
+		prefetch: func(x []float32) { prefetchAVX2(&x[0], len(x)) },
 	}
 }

@@ -118,7 +118,11 @@ func (k *Kernel) attendTile(s *scratch, q *Query, t tile, kv int) {
 		}
 		muted := k.setBias(s, p, kv)
 		for j := first; j < keys; j += blockKeys {
-			s.ahead(p, q.Parts[i+1:], kv, j+blockKeys, keys)
+			rest := q.Parts[i+1:]
+			if left == 0 {
+				rest = nil
+			}
+			s.ahead(p, rest, kv, j+blockKeys, keys)
 			k.attendBlock(s, p, t, kv, j, min(blockKeys, p.Len-j), muted)
 		}
 	}
@@ -145,11 +149,11 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 	narrow := format != F32 && len(s.panels) <= narrowPanels && s.panels[len(s.panels)-1].height() <= s.kern.narrowRows
 	var keys, values, keyScales, valueScales []float32
 	var rawKeys, rawValues []byte
+	if format == I8 {
+		keyScales, valueScales = p.KV.scales(kv, j, n)
+	}
 	if narrow {
 		rawKeys, rawValues = p.KV.raw(kv, j, n)
-		if format == I8 {
-			keyScales, valueScales = p.KV.scales(kv, j, n)
-		}
 	} else {
 		keys, values = s.block(p.KV, kv, j, n)
 	}
@@ -163,32 +167,39 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 		}
 		panels := (some + panelKeys - 1) / panelKeys
 		at := i * aheadOf(d)
+		nextKeys, nextValues := from(s.nextKeys, at, &s.scores[0]), from(s.nextValues, at, &s.scores[0])
+		q, o := s.q[x.from*s.stride:], s.o[x.from*s.stride:]
 		if narrow {
-			s.kern.scoresNarrow(format, h, s.scores, s.q[x.from*s.stride:], rawKeys, keyScales, d, panels)
+			s.kern.scoresNarrow(format, h, s.scores, q, rawKeys, nextKeys, d, panels)
 		} else {
-			s.kern.scores(h, s.scores, s.q[x.from*s.stride:], keys, from(s.nextKeys, at, keys), d, panels, s.stride)
+			s.kern.scores(h, s.scores, q, keys, nextKeys, d, panels, s.stride)
+		}
+		if format == I8 {
+			s.kern.multiply(h, s.scores, keyScales[:panels*panelKeys])
 		}
 		if hidden := full / panelKeys; hidden < panels {
 			s.kern.hide(h, s.scores, s.seen[:], next, hidden, panels)
 		}
 		s.kern.softmax(h, s.scores, &x.lanes, panels)
-		o := s.o[x.from*s.stride:]
+		if format == I8 {
+			s.kern.multiply(h, s.scores, valueScales[:some])
+		}
 		if narrow && full == some {
-			s.kern.mixNarrow(format, h, o, s.scores, rawValues, x.alpha[:], valueScales, d, some)
+			s.kern.mixNarrow(format, h, o, s.scores, rawValues, nextValues, x.alpha[:], d, some)
 			continue
 		}
 		if values == nil {
 			_, values = s.block(p.KV, kv, j, n)
 		}
-		if full < some && !s.finite(values, full*d, some*d, &clean) {
+		if full < some && !s.finite(values, valueScales, d, full, some, &clean) {
 			s.mixSeen(x, values, d, full, some)
 			continue
 		}
-		s.kern.mix(h, o, s.scores, values, x.alpha[:], from(s.nextValues, at, values), d, some, s.stride)
+		s.kern.mix(h, o, s.scores, values, x.alpha[:], nextValues, d, some, s.stride)
 	}
 }
 
-// block returns n keys from token j and their values, widened if need be.
+// block returns n keys from token j and their values, widened if need be, without the scales of 8-bit numbers.
 func (s *scratch) block(x KV, kv, j, n int) (keys, values []float32) {
 	if x.format == F32 {
 		return numbers[float32](x, kv, j, n)
@@ -206,9 +217,8 @@ func (s *scratch) block(x KV, kv, j, n int) (keys, values []float32) {
 		s.kern.widenBF16(values, v)
 	case I8:
 		k, v := numbers[int8](x, kv, j, n)
-		ks, vs := x.scales(kv, j, n)
-		s.kern.widenKeys(keys, k, ks, d)
-		s.kern.widenValues(values, v, vs, d)
+		s.kern.widenI8(keys, k)
+		s.kern.widenI8(values, v)
 	}
 	return keys, values
 }
@@ -217,11 +227,11 @@ func (s *scratch) block(x KV, kv, j, n int) (keys, values []float32) {
 func aheadOf(d int) int { return d * blockKeys / (4 * 2 * panelKeys) * 64 }
 
 // from returns the address of x's byte at, or that of y if there is none.
-func from(x []byte, at int, y []float32) unsafe.Pointer {
+func from(x []byte, at int, y *float32) unsafe.Pointer {
 	if at < len(x) {
 		return unsafe.Pointer(&x[at])
 	}
-	return unsafe.Pointer(&y[0])
+	return unsafe.Pointer(y)
 }
 
 // What is known of a block's values.
@@ -231,10 +241,13 @@ const (
 	someNot
 )
 
-// finite reports whether values from lo to hi are finite, so that hidden ones among them may be multiplied by 0. Of long ranges it asks
-// about the whole block, once for all panels.
-func (s *scratch) finite(values []float32, lo, hi int, state *int) bool {
-	if (hi-lo)*4 < len(values) {
+// finite reports whether the values from lo to hi, or for 8-bit ones their scales, are finite, so that hidden ones among them may be
+// multiplied by 0. Of long ranges it asks about the whole block, once for all panels.
+func (s *scratch) finite(values, scales []float32, d, lo, hi int, state *int) bool {
+	if scales != nil {
+		return finitePortable(scales[lo:hi])
+	}
+	if lo, hi = lo*d, hi*d; (hi-lo)*4 < len(values) {
 		return s.kern.finite(values[lo:hi])
 	}
 	if *state == unknown {
@@ -392,12 +405,7 @@ func (k *Kernel) store(s *scratch, q *Query, t tile, kv int) {
 			if end := int(t.row + t.rows); g == 0 && row+rowsAhead < end {
 				s.kern.prefetch(q.Out[((row+rowsAhead)*k.heads+kv*k.group)*d:][:k.group*d])
 			}
-			out, sum := q.Out[at*d:(at+1)*d], total(&x.sum[l])
-			if sum == 0 {
-				clear(out)
-			} else {
-				s.kern.scale(out, s.o[(x.from+l)*s.stride:][:d], 1/sum)
-			}
+			sum := s.kern.normalize(q.Out[at*d:(at+1)*d], s.o[(x.from+l)*s.stride:][:d], &x.sum[l])
 			if q.LSE != nil {
 				q.LSE[at] = logSum(x.max[l], sum)
 			}
@@ -414,13 +422,4 @@ func logSum(top, sum float32) float32 {
 		return float32(math.Inf(-1))
 	}
 	return float32(float64(top)*math.Ln2 + math.Log(float64(sum)))
-}
-
-// total adds up a lane's sums.
-func total(x *[panelKeys]float32) float32 {
-	var y [8]float32
-	for i := range y {
-		y[i] = x[i] + x[i+8]
-	}
-	return ((y[0] + y[4]) + (y[2] + y[6])) + ((y[1] + y[5]) + (y[3] + y[7]))
 }

@@ -23,6 +23,7 @@ const (
 	scoreStride = 4 * (blockKeys + panel)  // bytes from one lane's scores to the next's
 	laneStride  = 4 * (maxHeadDim + panel) // bytes from one lane's query or sums to the next's
 	maxHeadDim  = 256
+	valuesAhead = 16 // how many values ahead few lanes ask for
 
 	// Offsets into panel state, see type lanes of the package.
 	offMax, offBias, offRef, offAlpha, offTop, offSum = 0, 64, 128, 192, 256, 320
@@ -62,10 +63,8 @@ func main() {
 			mix(t, h, nil)
 		}
 		for h := 1; h <= t.narrowRows; h++ {
-			for _, f := range []*narrow{&half, &brain, &byteKeys} {
+			for _, f := range []*narrow{&half, &brain, &bytes} {
 				scores(t, h, f)
-			}
-			for _, f := range []*narrow{&half, &brain, &byteValues} {
 				mix(t, h, f)
 			}
 		}
@@ -76,13 +75,11 @@ func main() {
 	scale()
 	finite()
 	prefetch()
-	widen16("F16", func(m Mem, r VecVirtual) { VCVTPH2PS(m, r) })
-	widen16("BF16", func(m Mem, r VecVirtual) {
-		VPMOVZXWD(m, r)
-		VPSLLD(Imm(16), r, r)
-	})
-	widenI8Keys()
-	widenI8Values()
+	widen("uint16", &half)
+	widen("uint16", &brain)
+	widen("int8", &bytes)
+	multiply()
+	normalize()
 	Generate()
 }
 
@@ -90,30 +87,18 @@ func main() {
 type narrow struct {
 	name string
 	size int
-	load func(t isa, m Mem, scale Mem, r VecVirtual)
+	load func(m Mem, r VecVirtual)
 }
 
 var (
-	half  = narrow{"F16", 2, func(_ isa, m, _ Mem, r VecVirtual) { VCVTPH2PS(m, r) }}
-	brain = narrow{"BF16", 2, func(_ isa, m, _ Mem, r VecVirtual) {
+	half  = narrow{"F16", 2, func(m Mem, r VecVirtual) { VCVTPH2PS(m, r) }}
+	brain = narrow{"BF16", 2, func(m Mem, r VecVirtual) {
 		VPMOVZXWD(m, r)
 		VPSLLD(Imm(16), r, r)
 	}}
-	byteKeys = narrow{"I8", 1, func(_ isa, m, scale Mem, r VecVirtual) {
+	bytes = narrow{"I8", 1, func(m Mem, r VecVirtual) { // without their scales, see kernels.multiply
 		VPMOVSXBD(m, r)
 		VCVTDQ2PS(r, r)
-		VMULPS(scale, r, r)
-	}}
-	byteValues = narrow{"I8", 1, func(t isa, m, scale Mem, r VecVirtual) {
-		VPMOVSXBD(m, r)
-		VCVTDQ2PS(r, r)
-		if t.lanes == 16 {
-			VMULPS_BCST(scale, r, r)
-			return
-		}
-		s := YMM()
-		VBROADCASTSS(scale, s)
-		VMULPS(s, r, r)
 	}}
 )
 
@@ -145,6 +130,31 @@ func broadcastFMA(t isa, acc [][]VecVirtual, x func(i int) Mem, row []Op, load f
 	}
 }
 
+// kernelName returns the name of a kernel and the size of the numbers that it reads.
+func kernelName(what string, t isa, h int, f *narrow) (name string, size int) {
+	if f == nil {
+		return fmt.Sprintf("%s%d%s", what, h, t.name), 4
+	}
+	return fmt.Sprintf("%s%d%s%s", what, h, f.name, t.name), f.size
+}
+
+// few tells whether so few lanes share a block that they wait for memory: their kernels ask for what they will read themselves, a while later.
+// Others bring the block closer that the next call will read.
+func (t *isa) few(h int) bool { return h <= t.narrowRows }
+
+func (t *isa) prefetching(h int) string {
+	if t.few(h) {
+		return "It asks for what follows in memory, by a fixed distance."
+	}
+	return "Memory from next on is brought to the second-level cache, one line in four steps."
+}
+
+// fetchNext asks for a line of the block that the next call will read.
+func fetchNext(next Register) {
+	PREFETCHT1(Mem{Base: next})
+	ADDQ(Imm(64), next)
+}
+
 func tile(t isa, h, w int) [][]VecVirtual {
 	acc := make([][]VecVirtual, h)
 	for i := range acc {
@@ -159,23 +169,13 @@ func tile(t isa, h, w int) [][]VecVirtual {
 // scores writes the kernel for the dot products of h lanes with panels of keys. The sums of a tile stay in registers for the whole head:
 // one chain per score.
 func scores(t isa, h int, f *narrow) {
-	name, signature, size := fmt.Sprintf("scores%d%s", h, t.name), "func(s, q, k, next *float32, d, panels int)", 4
-	more := "Memory from next on is brought to the second-level cache, one line in four steps."
-	if f != nil {
-		name, signature, size = fmt.Sprintf("scores%d%s%s", h, f.name, t.name), "func(s, q *float32, k *byte, scales *float32, d, panels int)", f.size
-		more = "The keys are " + f.name + "."
-	}
-	TEXT(name, NOSPLIT, signature)
-	Doc(fmt.Sprintf("%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", name, h), more)
+	name, size := kernelName("scores", t, h, f)
+	TEXT(name, NOSPLIT, "func(s, q *float32, k, next *byte, d, panels int)")
+	Doc(fmt.Sprintf("%s computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", name, h), t.prefetching(h))
 	Pragma("noescape")
 	s, q0, k0 := Load(Param("s"), GP64()), Load(Param("q"), GP64()), Load(Param("k"), GP64())
+	next := Load(Param("next"), GP64())
 	d, panels := Load(Param("d"), GP64()), Load(Param("panels"), GP64())
-	var ahead, scales Register
-	if f == nil {
-		ahead = Load(Param("next"), GP64())
-	} else {
-		scales = Load(Param("scales"), GP64())
-	}
 	stride := GP64() // from one panel to the next
 	MOVQ(d, stride)
 	SHLQ(Imm(uint64(bits.TrailingZeros(uint(panel*size)))), stride)
@@ -183,10 +183,10 @@ func scores(t isa, h int, f *narrow) {
 	per := panel / t.lanes
 	most := tile(t, h, t.widest[h])
 	for w := t.widest[h] / per; w >= 1; w /= 2 {
-		loop, next := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
+		loop, below := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
 		Label(loop)
 		CMPQ(panels, Imm(uint64(w)))
-		JLT(LabelRef(next))
+		JLT(LabelRef(below))
 		bs := make([]Register, w)
 		for i := range bs {
 			bs[i] = GP64()
@@ -197,6 +197,12 @@ func scores(t isa, h int, f *narrow) {
 			}
 		}
 		LEAQ(Mem{Base: bs[w-1], Index: stride, Scale: 1}, k0)
+		var group Register // bytes of w panels
+		if t.few(h) {
+			group = GP64()
+			MOVQ(stride, group)
+			SHLQ(Imm(uint64(bits.TrailingZeros(uint(w)))), group)
+		}
 		acc := make([][]VecVirtual, h)
 		for i := range acc {
 			acc[i] = most[i][:w*per]
@@ -216,16 +222,20 @@ func scores(t isa, h int, f *narrow) {
 			}
 			var load func(j int, r VecVirtual)
 			if f != nil {
-				load = func(j int, r VecVirtual) { f.load(t, row[j].(Mem), Mem{Base: scales, Disp: 4 * j * t.lanes}, r) }
+				load = func(j int, r VecVirtual) { f.load(row[j].(Mem), r) }
 			}
 			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: q, Disp: i*laneStride + 4*u} }, row, load)
 		}
 		for _, b := range bs {
+			if t.few(h) {
+				for at := 0; at < 4*panel*size; at += 64 {
+					PREFETCHT0(Mem{Base: b, Disp: at, Index: group, Scale: 1})
+				}
+			}
 			ADDQ(U32(uint32(4*panel*size)), b)
 		}
-		if f == nil {
-			PREFETCHT1(Mem{Base: ahead})
-			ADDQ(Imm(64), ahead)
+		if !t.few(h) {
+			fetchNext(next)
 		}
 		ADDQ(Imm(16), q)
 		DECQ(turns)
@@ -236,12 +246,9 @@ func scores(t isa, h int, f *narrow) {
 			}
 		}
 		ADDQ(U32(uint32(4*panel*w)), s)
-		if f != nil {
-			ADDQ(U32(uint32(4*panel*w)), scales)
-		}
 		SUBQ(Imm(uint64(w)), panels)
 		JMP(LabelRef(loop))
-		Label(next)
+		Label(below)
 	}
 	VZEROUPPER()
 	RET()
@@ -249,34 +256,29 @@ func scores(t isa, h int, f *narrow) {
 
 // mix writes the kernel for the weighted sums of values of h lanes. A sum is one chain over the keys, which may be cut between calls.
 func mix(t isa, h int, f *narrow) {
-	name, signature, size := fmt.Sprintf("mix%d%s", h, t.name), "func(o, p, v, alpha, next *float32, d, n int)", 4
-	more := "Memory from next on is brought to the second-level cache, one line in four steps."
-	if f != nil {
-		name, signature, size = fmt.Sprintf("mix%d%s%s", h, f.name, t.name), "func(o, p *float32, v *byte, alpha, scales *float32, d, n int)", f.size
-		more = "The values are " + f.name + "."
-	}
-	TEXT(name, NOSPLIT, signature)
-	Doc(fmt.Sprintf("%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", name, h, t.lanes), more)
+	name, size := kernelName("mix", t, h, f)
+	TEXT(name, NOSPLIT, "func(o, p *float32, v, next *byte, alpha *float32, d, n int)")
+	Doc(fmt.Sprintf("%s computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", name, h, t.lanes), t.prefetching(h))
 	Pragma("noescape")
 	o, p0, v0 := Load(Param("o"), GP64()), Load(Param("p"), GP64()), Load(Param("v"), GP64())
-	alpha := Load(Param("alpha"), GP64())
-	var ahead, scales0, scales Register
-	if f == nil {
-		ahead = Load(Param("next"), GP64())
-	} else {
-		scales0, scales = Load(Param("scales"), GP64()), GP64()
-	}
+	next, alpha := Load(Param("next"), GP64()), Load(Param("alpha"), GP64())
 	d, n := Load(Param("d"), GP64()), Load(Param("n"), GP64())
 	stride := GP64()
 	MOVQ(d, stride)
 	if size > 1 {
 		SHLQ(Imm(uint64(bits.TrailingZeros(uint(size)))), stride)
 	}
+	var later Register // bytes of valuesAhead values
+	if t.few(h) {
+		later = GP64()
+		MOVQ(stride, later)
+		SHLQ(Imm(uint64(bits.TrailingZeros(valuesAhead))), later)
+	}
 	for w := t.widest[h]; w >= 1; w /= 2 {
-		loop, next := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
+		loop, below := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
 		Label(loop)
 		CMPQ(d, U32(uint32(w*t.lanes)))
-		JLT(LabelRef(next))
+		JLT(LabelRef(below))
 		acc := tile(t, h, w)
 		for i := range acc {
 			a := t.reg()
@@ -288,9 +290,6 @@ func mix(t isa, h int, f *narrow) {
 		p, v, turns := GP64(), GP64(), GP64()
 		MOVQ(p0, p)
 		MOVQ(v0, v)
-		if f != nil {
-			MOVQ(scales0, scales)
-		}
 		step := func(u int) {
 			row := make([]Op, w)
 			for j := range row {
@@ -298,9 +297,14 @@ func mix(t isa, h int, f *narrow) {
 			}
 			var load func(j int, r VecVirtual)
 			if f != nil {
-				load = func(j int, r VecVirtual) { f.load(t, row[j].(Mem), Mem{Base: scales, Disp: 4 * u}, r) }
+				load = func(j int, r VecVirtual) { f.load(row[j].(Mem), r) }
 			}
 			broadcastFMA(t, acc, func(i int) Mem { return Mem{Base: p, Disp: i*scoreStride + 4*u} }, row, load)
+			if t.few(h) {
+				for at := 0; at < w*t.lanes*size; at += 64 {
+					PREFETCHT0(Mem{Base: v, Disp: at, Index: later, Scale: 1})
+				}
+			}
 			ADDQ(stride, v)
 		}
 		turn, rest, one, store := fmt.Sprintf("turn%d", w), fmt.Sprintf("rest%d", w), fmt.Sprintf("one%d", w), fmt.Sprintf("store%d", w)
@@ -311,11 +315,8 @@ func mix(t isa, h int, f *narrow) {
 		for u := range 4 {
 			step(u)
 		}
-		if f == nil {
-			PREFETCHT1(Mem{Base: ahead})
-			ADDQ(Imm(64), ahead)
-		} else {
-			ADDQ(Imm(16), scales)
+		if !t.few(h) {
+			fetchNext(next)
 		}
 		ADDQ(Imm(16), p)
 		DECQ(turns)
@@ -326,9 +327,6 @@ func mix(t isa, h int, f *narrow) {
 		JZ(LabelRef(store))
 		Label(one)
 		step(0)
-		if f != nil {
-			ADDQ(Imm(4), scales)
-		}
 		ADDQ(Imm(4), p)
 		DECQ(turns)
 		JNZ(LabelRef(one))
@@ -342,7 +340,7 @@ func mix(t isa, h int, f *narrow) {
 		ADDQ(U32(uint32(size*w*t.lanes)), v0)
 		SUBQ(U32(uint32(w*t.lanes)), d)
 		JMP(LabelRef(loop))
-		Label(next)
+		Label(below)
 	}
 	VZEROUPPER()
 	RET()
@@ -700,17 +698,17 @@ func prefetch() {
 	RET()
 }
 
-// widen16 writes the widening of 16-bit numbers.
-func widen16(name string, load func(m Mem, r VecVirtual)) {
-	TEXT("widen"+name+"AVX2", NOSPLIT, "func(dst *float32, src *uint16, n int)")
-	Doc("widen" + name + "AVX2 widens n numbers, a multiple of 8.")
+// widen writes the widening of stored numbers.
+func widen(element string, f *narrow) {
+	TEXT("widen"+f.name+"AVX2", NOSPLIT, "func(dst *float32, src *"+element+", n int)")
+	Doc("widen" + f.name + "AVX2 widens n numbers, a multiple of 8.")
 	Pragma("noescape")
 	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
 	Label("loop")
 	r := YMM()
-	load(Mem{Base: src}, r)
+	f.load(Mem{Base: src}, r)
 	VMOVUPS(r, Mem{Base: dst})
-	ADDQ(Imm(16), src)
+	ADDQ(U32(uint32(8*f.size)), src)
 	ADDQ(Imm(32), dst)
 	SUBQ(Imm(8), n)
 	JNZ(LabelRef("loop"))
@@ -718,60 +716,93 @@ func widen16(name string, load func(m Mem, r VecVirtual)) {
 	RET()
 }
 
-func widenI8Keys() {
-	TEXT("widenI8KeysAVX2", NOSPLIT, "func(dst *float32, src *int8, scales *float32, d, panels int)")
-	Doc("widenI8KeysAVX2 widens panels of 16 keys, each key times its scale.")
+// multiply writes what applies the scales of 8-bit keys to scores, and those of values to weights: once for a key, and not for each of its
+// elements.
+func multiply() {
+	TEXT("multiplyAVX2", NOSPLIT, "func(s, scales *float32, h, n int)")
+	Doc("multiplyAVX2 computes s[i][j] *= scales[j], j < n, for h lanes.")
 	Pragma("noescape")
-	dst, src, scales := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("scales"), GP64())
-	d, panels, n := Load(Param("d"), GP64()), Load(Param("panels"), GP64()), GP64()
-	Label("panel")
-	s := [2]VecVirtual{YMM(), YMM()}
-	for i := range s {
-		VMOVUPS(Mem{Base: scales, Disp: 32 * i}, s[i])
+	s, scales := Load(Param("s"), GP64()), Load(Param("scales"), GP64())
+	h, n := Load(Param("h"), GP64()), Load(Param("n"), GP64())
+	at, left := GP64(), GP64()
+	column := func(name string, width int) {
+		Label(name)
+		CMPQ(n, U32(uint32(width)))
+		JLT(LabelRef(name + "Done"))
+		MOVQ(s, at)
+		MOVQ(h, left)
+		x, y := YMM(), YMM()
+		if width == 8 {
+			VMOVUPS(Mem{Base: scales}, x)
+		} else {
+			VMOVSS(Mem{Base: scales}, x.AsX())
+		}
+		Label(name + "Lane")
+		if width == 8 {
+			VMULPS(Mem{Base: at}, x, y)
+			VMOVUPS(y, Mem{Base: at})
+		} else {
+			VMULSS(Mem{Base: at}, x.AsX(), y.AsX())
+			VMOVSS(y.AsX(), Mem{Base: at})
+		}
+		ADDQ(U32(scoreStride), at)
+		DECQ(left)
+		JNZ(LabelRef(name + "Lane"))
+		ADDQ(U32(uint32(4*width)), s)
+		ADDQ(U32(uint32(4*width)), scales)
+		SUBQ(U32(uint32(width)), n)
+		JMP(LabelRef(name))
+		Label(name + "Done")
 	}
-	MOVQ(d, n)
-	Label("element")
-	for i := range s {
-		r := YMM()
-		VPMOVSXBD(Mem{Base: src, Disp: 8 * i}, r)
-		VCVTDQ2PS(r, r)
-		VMULPS(s[i], r, r)
-		VMOVUPS(r, Mem{Base: dst, Disp: 32 * i})
-	}
-	ADDQ(Imm(16), src)
-	ADDQ(Imm(64), dst)
-	DECQ(n)
-	JNZ(LabelRef("element"))
-	ADDQ(Imm(64), scales)
-	DECQ(panels)
-	JNZ(LabelRef("panel"))
+	column("eight", 8)
+	column("one", 1)
 	VZEROUPPER()
 	RET()
 }
 
-func widenI8Values() {
-	TEXT("widenI8ValuesAVX2", NOSPLIT, "func(dst *float32, src *int8, scales *float32, d, n int)")
-	Doc("widenI8ValuesAVX2 widens n values of d elements, a multiple of 8, each value times its scale.")
+// normalize writes the end of a lane: its weighted sums divided by the sum of its weights.
+func normalize() {
+	TEXT("normalizeAVX2", NOSPLIT, "func(dst, src, sums *float32, d int) float32")
+	Doc("normalizeAVX2 computes dst[i] = src[i]/Σ sums + 0 for d elements, a multiple of 8, and returns Σ sums, of 16 partial sums; for 0 it sets dst to 0.")
 	Pragma("noescape")
-	dst, src, scales := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("scales"), GP64())
-	d, n, left := Load(Param("d"), GP64()), Load(Param("n"), GP64()), GP64()
-	Label("value")
-	s := YMM()
-	VBROADCASTSS(Mem{Base: scales}, s)
-	MOVQ(d, left)
-	Label("element")
-	r := YMM()
-	VPMOVSXBD(Mem{Base: src}, r)
-	VCVTDQ2PS(r, r)
-	VMULPS(s, r, r)
-	VMOVUPS(r, Mem{Base: dst})
-	ADDQ(Imm(8), src)
+	dst, src, sums, d := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("sums"), GP64()), Load(Param("d"), GP64())
+	y, x, z := YMM(), XMM(), XMM()
+	VMOVUPS(Mem{Base: sums}, y)
+	VADDPS(Mem{Base: sums, Disp: 32}, y, y)
+	VEXTRACTF128(Imm(1), y, x)
+	VADDPS(x, y.AsX(), x)
+	VPERMILPS(Imm(0x4e), x, z)
+	VADDPS(z, x, x)
+	VPERMILPS(Imm(0xb1), x, z)
+	VADDPS(z, x, x)
+	Store(x, ReturnIndex(0))
+	zero, one, inverse, factor := YMM(), GP32(), XMM(), YMM()
+	VXORPS(zero, zero, zero)
+	VXORPS(inverse, inverse, inverse)
+	VUCOMISS(zero.AsX(), x)
+	JNE(LabelRef("some"))
+	JPS(LabelRef("some"))
+	Label("clear")
+	VMOVUPS(zero, Mem{Base: dst})
 	ADDQ(Imm(32), dst)
-	SUBQ(Imm(8), left)
-	JNZ(LabelRef("element"))
-	ADDQ(Imm(4), scales)
-	DECQ(n)
-	JNZ(LabelRef("value"))
+	SUBQ(Imm(8), d)
+	JNZ(LabelRef("clear"))
+	VZEROUPPER()
+	RET()
+	Label("some")
+	MOVL(U32(0x3f800000), one)
+	VMOVD(one, inverse)
+	VDIVSS(x, inverse, inverse)
+	VBROADCASTSS(inverse, factor)
+	Label("loop")
+	v := YMM()
+	VMULPS(Mem{Base: src}, factor, v)
+	VADDPS(zero, v, v)
+	VMOVUPS(v, Mem{Base: dst})
+	ADDQ(Imm(32), src)
+	ADDQ(Imm(32), dst)
+	SUBQ(Imm(8), d)
+	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }
