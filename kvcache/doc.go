@@ -20,11 +20,12 @@
 //
 // # KV storage
 //
-// A [KV] is one allocation, [Layers][2][KVHeads][Tokens][HeadDim]. One block
-// rather than one per layer: the garbage collector tracks a single object
-// without pointers, the size is exact (a large Go object is rounded up to a page,
-// once instead of once per layer), and a lower tier can write or map it in one
-// piece. Nothing wants part of a KV: a node is encoded, used and dropped whole.
+// A [KV] is one block of memory, layer by layer, each as attention.KV describes it
+// and at a multiple of [Align] bytes. One block rather than one per layer: the garbage
+// collector tracks a single object without pointers, the size is exact (a large Go
+// object is rounded up to a page, once instead of once per layer), and a lower tier can
+// write or map it in one piece. Nothing wants part of a KV: a node is encoded, used and
+// dropped whole.
 //
 // # Memory
 //

@@ -43,6 +43,7 @@ type FailEvent struct {
 // StateEvent is a tier that went out of use or came back.
 type StateEvent struct {
 	Tier string
+	Op   string // what it is or was not used for: "get" (and then nothing else either), or "put" alone
 	Up   bool
 	Err  error // why it is down
 }

@@ -38,7 +38,7 @@ func Example() {
 	// false
 	// hit: false tokens: 3 k[0]: 0.5
 	// hit: true tokens: 3 k[0]: 0.5
-	// bytes: 864
+	// bytes: 896
 }
 
 // A request claims what it needs, encodes what nobody else does, then waits for

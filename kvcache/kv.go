@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"unsafe"
 
 	"github.com/graphkv/graphkv/attention"
 )
@@ -34,9 +35,19 @@ func (e *ShapeError) Error() string {
 		e.Shape.Layers, e.Shape.KVHeads, e.Shape.HeadDim, e.Tokens, e.Reason)
 }
 
-// Bytes returns the size of a KV of this shape: Layers × attention.KVSize, of which keys fill whole panels of 16 tokens. It returns a
-// *[ShapeError] if a dimension is not positive, the format is unknown, tokens is negative or the size exceeds [MaxKVBytes].
+// Align is what the address of every layer of a KV is a multiple of, in bytes: a cache line, and the widest vector there is.
+const Align = 64
+
+// Bytes returns the size of a KV of this shape: Layers × [Shape.LayerBytes].
 func (s Shape) Bytes(tokens int) (int64, error) {
+	n, err := s.LayerBytes(tokens)
+	return n * int64(s.Layers), err
+}
+
+// LayerBytes returns the size of a layer, which is the distance between layers as well: attention.KVSize, of which keys fill whole panels of
+// 16 tokens, rounded up to a multiple of [Align]. It returns a *[ShapeError] if a dimension is not positive, the format is unknown, tokens is
+// negative or all layers together exceed [MaxKVBytes].
+func (s Shape) LayerBytes(tokens int) (int64, error) {
 	switch {
 	case s.Layers <= 0 || s.KVHeads <= 0 || s.HeadDim <= 0:
 		return 0, &ShapeError{s, tokens, "every dimension must be positive"}
@@ -58,11 +69,11 @@ func (s Shape) Bytes(tokens int) (int64, error) {
 	if tokens > attention.MaxTokens {
 		return 0, tooLarge
 	}
-	layer := attention.KVSize(s.Format, s.KVHeads, s.HeadDim, tokens)
+	layer := (int64(attention.KVSize(s.Format, s.KVHeads, s.HeadDim, tokens)) + Align - 1) &^ (Align - 1)
 	if uint64(layer) > limit/uint64(s.Layers) {
 		return 0, tooLarge
 	}
-	return int64(layer) * int64(s.Layers), nil
+	return layer, nil
 }
 
 // KV holds the keys and values of one node for every layer. Keys are rotated at the node's local positions 0…Tokens−1. The encoder fills a
@@ -70,35 +81,58 @@ func (s Shape) Bytes(tokens int) (int64, error) {
 type KV struct {
 	shape  Shape
 	tokens int
-	layer  int    // bytes of a layer
-	data   []byte // [Layers][layer]
+	layer  int    // bytes from one layer to the next
+	data   []byte // [Layers][layer], at a multiple of Align
 	info   Info
 }
 
 // NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes] returns one: shapes come from a validated model, lengths
 // from a checked layout.
 func NewKV(s Shape, tokens int) *KV {
-	n, err := s.Bytes(tokens)
+	n, err := s.LayerBytes(tokens)
 	if err != nil {
 		panic(err)
 	}
-	return &KV{shape: s, tokens: tokens, layer: int(n) / s.Layers, data: make([]byte, n)}
+	return &KV{shape: s, tokens: tokens, layer: int(n), data: alignedBytes(int(n) * s.Layers)}
 }
 
+// alignedBytes returns n zeroed bytes at a multiple of Align. Today's allocator puts every multiple of 64 bytes there by itself; nothing
+// promises that, so it is looked at.
+func alignedBytes(n int) []byte {
+	b := make([]byte, n)
+	if misaligned(b) == 0 {
+		return b
+	}
+	b = make([]byte, n+Align-1)
+	from := (Align - misaligned(b)) % Align
+	return b[from : from+n : from+n]
+}
+
+// misaligned returns how many bytes after a multiple of Align b starts.
+func misaligned(b []byte) int { return int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % Align) }
+
 // ViewKV interprets data, the [KV.Data] of a KV of that shape and length, as a KV. It does not copy: data must stay as it is for as long as
-// the KV is used. Data that may come from elsewhere is checked by whoever read it. The error is a *[ShapeError].
+// the KV is used. Data that may come from elsewhere is checked by whoever read it. The error is a *[ShapeError], also if data does not
+// start at a multiple of [Align]. To read a KV into memory, make it with [NewKV] and fill its Data.
 func ViewKV(s Shape, tokens int, data []byte) (*KV, error) {
-	n, err := s.Bytes(tokens)
+	n, err := s.LayerBytes(tokens)
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(data)) != n {
-		return nil, &ShapeError{s, tokens, fmt.Sprintf("it takes %d bytes, there are %d", n, len(data))}
+	all := n * int64(s.Layers)
+	switch {
+	case int64(len(data)) != all:
+		return nil, &ShapeError{s, tokens, fmt.Sprintf("it takes %d bytes, there are %d", all, len(data))}
+	case all == 0:
+		data = nil // wherever that is
+	case misaligned(data) != 0:
+		return nil, &ShapeError{s, tokens, fmt.Sprintf("its memory starts %d bytes after a multiple of %d", misaligned(data), Align)}
 	}
-	return &KV{shape: s, tokens: tokens, layer: int(n) / s.Layers, data: data}, nil
+	return &KV{shape: s, tokens: tokens, layer: int(n), data: data}, nil
 }
 
-// Data returns the memory of the KV, layer by layer, each of Bytes/Layers bytes. It must not be written to.
+// Data returns the memory of the KV, layer by layer, each of [Shape.LayerBytes] bytes. Only whoever made the KV may write to it, before giving
+// it to a store.
 func (kv *KV) Data() []byte { return kv.data }
 
 // Info returns what the encoder said with SetInfo.
@@ -113,7 +147,8 @@ func (kv *KV) Layer(l int) attention.KV {
 		panic(fmt.Sprintf("kvcache: layer %d of a KV with %d layers", l, kv.shape.Layers))
 	}
 	at := kv.layer * l
-	return attention.ViewKV(kv.shape.Format, kv.shape.KVHeads, kv.shape.HeadDim, kv.tokens, kv.data[at:at+kv.layer:at+kv.layer])
+	n := attention.KVSize(kv.shape.Format, kv.shape.KVHeads, kv.shape.HeadDim, kv.tokens)
+	return attention.ViewKV(kv.shape.Format, kv.shape.KVHeads, kv.shape.HeadDim, kv.tokens, kv.data[at:at+n:at+n])
 }
 
 // Tokens returns the number of tokens.
@@ -122,5 +157,5 @@ func (kv *KV) Tokens() int { return kv.tokens }
 // Shape returns the shape.
 func (kv *KV) Shape() Shape { return kv.shape }
 
-// Bytes returns the size of the keys and values in bytes.
+// Bytes returns the size in bytes, which is Shape.Bytes.
 func (kv *KV) Bytes() int64 { return int64(len(kv.data)) }

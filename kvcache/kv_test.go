@@ -17,7 +17,7 @@ func TestKVLayout(t *testing.T) {
 	kv := NewKV(s, 5)
 	require.Equal(t, s, kv.Shape())
 	require.Equal(t, 5, kv.Tokens())
-	require.EqualValues(t, 3*2*4*(16+5)*4, kv.Bytes(), "keys fill a panel of 16")
+	require.EqualValues(t, 3*(2*4*(16+5)*4+32), kv.Bytes(), "keys fill a panel of 16, a layer a multiple of 64 bytes")
 	const n = 2 * 4
 	number := func(l, i, e int) float32 { return float32((l*5+i)*n + e + 1) }
 	k, v := make([]float32, n), make([]float32, n)
@@ -60,6 +60,7 @@ func TestKVFormats(t *testing.T) {
 		if f == attention.I8 {
 			want += slots * 4 // scales
 		}
+		want = (want/2 + 63) / 64 * 64 * 2 // each of two layers is rounded up
 		require.Equal(t, want, kv.Bytes(), f)
 		k, v := make([]float32, 24), make([]float32, 24)
 		for i := range k {
@@ -96,4 +97,57 @@ func TestKVRefusesAbsurdShapes(t *testing.T) {
 	require.EqualValues(t, MaxKVBytes, n)
 	_, err = Shape{32, 8, 0, 0}.Bytes(7)
 	require.EqualError(t, err, "kvcache: no KV of 32 layers × 8 KV heads × head dim 0 × 7 tokens: every dimension must be positive")
+}
+
+// Every layer starts at a multiple of 64 bytes, whatever the shape: attention reads it with vectors and as float32.
+func TestKVAlignment(t *testing.T) {
+	for _, f := range attention.Formats() {
+		for tokens := range 40 {
+			for _, s := range []Shape{{3, 1, 1, f}, {2, 3, 5, f}, {4, 2, 7, f}, {2, 1, 64, f}} {
+				kv := NewKV(s, tokens)
+				layer, err := s.LayerBytes(tokens)
+				require.NoError(t, err)
+				require.Zero(t, layer%Align)
+				require.EqualValues(t, layer*int64(s.Layers), kv.Bytes())
+				require.Len(t, kv.Data(), int(kv.Bytes()))
+				used := attention.KVSize(f, s.KVHeads, s.HeadDim, tokens)
+				require.Less(t, layer-int64(used), int64(Align), "no more padding than needed")
+				for l := range s.Layers {
+					require.Zero(t, misaligned(kv.Data()[l*int(layer):]))
+					require.Equal(t, tokens, kv.Layer(l).Tokens())
+				}
+			}
+		}
+	}
+}
+
+func TestViewKV(t *testing.T) {
+	s := Shape{Layers: 2, KVHeads: 1, HeadDim: 3, Format: attention.F16}
+	kv := NewKV(s, 5)
+	kv.Layer(1).Store(4, []float32{1, 2, 3}, []float32{4, 5, 6})
+	view, err := ViewKV(s, 5, kv.Data())
+	require.NoError(t, err)
+	k, v := make([]float32, 3), make([]float32, 3)
+	view.Layer(1).Load(4, k, v)
+	require.Equal(t, []float32{1, 2, 3, 4, 5, 6}, append(k, v...))
+
+	n := len(kv.Data())
+	memory := alignedBytes(n + Align)
+	for from := range Align + 1 {
+		_, err := ViewKV(s, 5, memory[from:from+n])
+		if from%Align == 0 {
+			require.NoError(t, err)
+			continue
+		}
+		var e *ShapeError
+		require.ErrorAs(t, err, &e)
+		require.ErrorContains(t, err, "multiple of 64")
+	}
+	_, err = ViewKV(s, 5, memory[:n-1])
+	require.ErrorContains(t, err, "there are")
+	_, err = ViewKV(s, -1, nil)
+	require.ErrorContains(t, err, "negative")
+	empty, err := ViewKV(s, 0, memory[1:1])
+	require.NoError(t, err)
+	require.Zero(t, empty.Layer(1).Tokens())
 }
