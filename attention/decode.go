@@ -2,7 +2,11 @@
 
 package attention
 
-import "math"
+import (
+	"math"
+
+	"github.com/graphkv/graphkv/internal/mem"
+)
 
 // decodeKeys is the number of keys of a range that a worker takes when a query of few rows is split over its keys. It does not depend on
 // the number of workers, so neither does the result.
@@ -70,7 +74,7 @@ func (x *decode) resize(k *Kernel) {
 		x.max, x.sum = make([]float32, n), make([]float32, n)
 	}
 	if n *= k.headDim; len(x.out) < n {
-		x.out = aligned(n)
+		x.out = mem.Floats(n)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"unsafe"
+
+	"github.com/graphkv/graphkv/internal/mem"
 )
 
 const (
@@ -48,7 +50,7 @@ func roundUp(keys int) int { return (keys + panelKeys - 1) &^ (panelKeys - 1) }
 // NewKV returns zeroed keys and values. It panics where ViewKV would.
 func NewKV(f Format, kvHeads, headDim, tokens int) KV {
 	check(f, kvHeads, headDim, tokens)
-	return ViewKV(f, kvHeads, headDim, tokens, make([]byte, KVSize(f, kvHeads, headDim, tokens)))
+	return ViewKV(f, kvHeads, headDim, tokens, mem.Bytes(KVSize(f, kvHeads, headDim, tokens)))
 }
 
 // ViewKV interprets mem, of KVSize bytes and at a multiple of four bytes in memory, as keys and values. It panics if the format is

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/graphkv/graphkv/internal/cpu"
+	"github.com/graphkv/graphkv/internal/mem"
 )
 
 // scratch is one worker's memory.
@@ -38,14 +39,6 @@ func (x *panel) height() int { return x.to - x.from }
 // narrowPanels is the number of panels up to which keys and values are widened as they are read and not once for all panels.
 const narrowPanels = 2
 
-// aligned returns n zeros that start at a multiple of 64 bytes.
-func aligned(n int) []float32 {
-	const line = 64 / 4
-	x := make([]float32, n+line)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(x)))/4) & (line - 1)
-	return x[skip : skip+n : skip+n]
-}
-
 func strideFor(headDim int) int {
 	if headDim <= maxHeadDim {
 		return laneStride
@@ -61,16 +54,16 @@ func (s *scratch) resize(n, headDim int, widen bool, words int) {
 		s.panels = make([]panel, count)
 	}
 	if widen && len(s.keys) < blockKeys*headDim {
-		s.keys, s.values = aligned(blockKeys*headDim), aligned(blockKeys*headDim)
+		s.keys, s.values = mem.Floats(blockKeys*headDim), mem.Floats(blockKeys*headDim)
 	}
 	if cap(s.words) < words {
 		s.words = make([]uint64, words)
 	}
 	if n *= s.stride; len(s.q) < n {
-		s.q, s.o = aligned(n), aligned(n)
+		s.q, s.o = mem.Floats(n), mem.Floats(n)
 	}
 	if s.scores == nil {
-		s.scores = aligned(maxLanes * scoreStride)
+		s.scores = mem.Floats(maxLanes * scoreStride)
 	}
 	if cap(s.head) < headDim {
 		s.head = make([]float32, headDim)

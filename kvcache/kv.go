@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"unsafe"
 
 	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/internal/mem"
 )
 
 // Shape is what the KVs of one model have in common.
@@ -36,7 +36,7 @@ func (e *ShapeError) Error() string {
 }
 
 // Align is what the address of every layer of a KV is a multiple of, in bytes: a cache line, and the widest vector there is.
-const Align = 64
+const Align = mem.Align
 
 // Bytes returns the size of a KV of this shape: Layers × [Shape.LayerBytes].
 func (s Shape) Bytes(tokens int) (int64, error) {
@@ -93,23 +93,8 @@ func NewKV(s Shape, tokens int) *KV {
 	if err != nil {
 		panic(err)
 	}
-	return &KV{shape: s, tokens: tokens, layer: int(n), data: alignedBytes(int(n) * s.Layers)}
+	return &KV{shape: s, tokens: tokens, layer: int(n), data: mem.Bytes(int(n) * s.Layers)}
 }
-
-// alignedBytes returns n zeroed bytes at a multiple of Align. Today's allocator puts every multiple of 64 bytes there by itself; nothing
-// promises that, so it is looked at.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n)
-	if misaligned(b) == 0 {
-		return b
-	}
-	b = make([]byte, n+Align-1)
-	from := (Align - misaligned(b)) % Align
-	return b[from : from+n : from+n]
-}
-
-// misaligned returns how many bytes after a multiple of Align b starts.
-func misaligned(b []byte) int { return int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % Align) }
 
 // ViewKV interprets data, the [KV.Data] of a KV of that shape and length, as a KV. It does not copy: data must stay as it is for as long as
 // the KV is used. Data that may come from elsewhere is checked by whoever read it. The error is a *[ShapeError], also if data does not
@@ -125,8 +110,8 @@ func ViewKV(s Shape, tokens int, data []byte) (*KV, error) {
 		return nil, &ShapeError{s, tokens, fmt.Sprintf("it takes %d bytes, there are %d", all, len(data))}
 	case all == 0:
 		data = nil // wherever that is
-	case misaligned(data) != 0:
-		return nil, &ShapeError{s, tokens, fmt.Sprintf("its memory starts %d bytes after a multiple of %d", misaligned(data), Align)}
+	case !mem.Aligned(data):
+		return nil, &ShapeError{s, tokens, fmt.Sprintf("its memory does not start at a multiple of %d", Align)}
 	}
 	return &KV{shape: s, tokens: tokens, layer: int(n), data: data}, nil
 }

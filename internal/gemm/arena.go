@@ -2,7 +2,7 @@
 
 package gemm
 
-import "unsafe"
+import "github.com/graphkv/graphkv/internal/mem"
 
 // Arena hands out the memory of matrices that live and die together, from stretches that double up to a limit. A decode step reads all
 // weights of a model once: in large pages, which an Arena asks the system for, that takes fewer address translations than in thousands of
@@ -24,19 +24,12 @@ func (a *Arena) take(n int) []float32 {
 	a.next = max(a.next, firstSlab)
 	if n > len(a.free) {
 		if n > a.next/2 {
-			return slab(n)
+			return mem.Floats(n)
 		}
-		a.free = slab(a.next)
+		a.free = mem.Floats(a.next)
 		a.next = min(2*a.next, largestSlab)
 	}
 	x := a.free[:n:n]
 	a.free = a.free[min((n+line-1)/line*line, len(a.free)):]
-	return x
-}
-
-// slab returns n zeros that start on a cache line, in large pages where the system gives them.
-func slab(n int) []float32 {
-	x := aligned(n)
-	preferLargePages(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*n))
 	return x
 }

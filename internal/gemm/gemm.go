@@ -20,6 +20,7 @@ package gemm
 
 import (
 	"github.com/graphkv/graphkv/internal/cpu"
+	"github.com/graphkv/graphkv/internal/mem"
 	"github.com/graphkv/graphkv/internal/pool"
 )
 
@@ -134,7 +135,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 		ws.packFn, ws.blockFn = ws.call.pack, ws.call.block
 	}
 	if n := workers * kern.rows * Panel; edges && len(ws.edge) < n {
-		ws.edge = aligned(n)
+		ws.edge = mem.Floats(n)
 	}
 	m := &ws.call
 	m.products = append(m.products[:0], products...)
@@ -147,7 +148,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 		m.tiles = ceil(m.rows, kern.rows)
 		if m.wide = kern.panels[m.height()]; quantised && !m.direct() {
 			if n := workers * m.wide * Panel * m.kBlock; len(ws.panels) < n {
-				ws.panels = aligned(n)
+				ws.panels = mem.Floats(n)
 			}
 			m.panels = ws.panels
 		}
@@ -169,7 +170,7 @@ func (ws *Workspace) part(p *pool.Pool, workers int, quantised bool) {
 		m.packed = m.a[m.start*m.lda:] // a tile of one row is the row itself
 	} else {
 		if n := m.rows * m.k; len(ws.a) < n {
-			ws.a = aligned(n)
+			ws.a = mem.Floats(n)
 		}
 		m.packed = ws.a
 		run(p, serial, m.tiles, ws.packFn)

@@ -5,6 +5,8 @@ package gemm
 import (
 	"fmt"
 	"unsafe"
+
+	"github.com/graphkv/graphkv/internal/mem"
 )
 
 // Panel is how many output rows of W stand side by side in packed form.
@@ -37,7 +39,7 @@ func NewMatrix(n, k int) *Matrix { return NewMatrixOf(F32, n, k) }
 
 // NewMatrixOf returns an all-zero packed matrix of n rows and k columns whose weights are kept in format f. It panics with a *ShapeError if
 // k is not a multiple of f.Block().
-func NewMatrixOf(f Format, n, k int) *Matrix { return newMatrix(aligned, f, n, k) }
+func NewMatrixOf(f Format, n, k int) *Matrix { return newMatrix(mem.Floats, f, n, k) }
 
 func newMatrix(alloc func(floats int) []float32, f Format, n, k int) *Matrix {
 	if n < 0 || k < 0 {
@@ -110,13 +112,4 @@ func (m *Matrix) blocks(p, k0 int) (b []byte, stride int) {
 	first := p / together * together
 	stride = min(together, m.numPanels()-first) * l.packed
 	return m.packed[first*(m.k/l.block)*l.packed+k0/l.block*stride+(p-first)*l.packed:], stride
-}
-
-// aligned returns n zeros that start on a 64-byte boundary, so that one packed step of 16 is one cache line. The collector does not move
-// heap objects.
-func aligned(n int) []float32 {
-	const line = 64 / 4
-	s := make([]float32, n+line-1)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(s)))/4) & (line - 1)
-	return s[skip : skip+n : skip+n]
 }

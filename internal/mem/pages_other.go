@@ -2,6 +2,6 @@
 
 //go:build !linux
 
-package gemm
+package mem
 
 func preferLargePages([]byte) {}

@@ -1,6 +1,6 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
-package gemm
+package mem
 
 import (
 	"unsafe"

@@ -1,0 +1,36 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package mem allocates the memory that kernels stream: it starts on a cache line, and where it is long and the system is willing it lies in
+// large pages. Reading a long cache or all weights of a model takes an address translation every few thousand bytes otherwise, and in a
+// virtual machine each of them can cost as much as reading from memory.
+package mem
+
+import "unsafe"
+
+// Align is what addresses are a multiple of: a cache line, and the widest vector there is.
+const Align = 64
+
+// Bytes returns n zeros.
+func Bytes(n int) []byte {
+	b := make([]byte, n)
+	if skip := misaligned(b); skip != 0 { // today's allocator aligns such sizes by itself, which nothing promises
+		b = make([]byte, n+Align-1)
+		from := -misaligned(b) & (Align - 1)
+		b = b[from : from+n : from+n]
+	}
+	preferLargePages(b)
+	return b
+}
+
+// Floats returns n zeros. The collector does not move heap objects.
+func Floats(n int) []float32 {
+	const size = 4
+	b := Bytes((n*size + Align - 1) &^ (Align - 1))
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/size)[:n:n]
+}
+
+// Aligned reports whether b starts at a multiple of Align.
+func Aligned(b []byte) bool { return misaligned(b) == 0 }
+
+// misaligned returns how many bytes after a multiple of Align b starts.
+func misaligned(b []byte) int { return int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (Align - 1)) }
