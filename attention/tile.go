@@ -9,6 +9,7 @@ import (
 
 	"github.com/graphkv/graphkv/internal/cpu"
 	"github.com/graphkv/graphkv/internal/mem"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // scratch is one worker's memory.
@@ -292,26 +293,17 @@ func (k *Kernel) hidden(p *Part, kv int) bool {
 	return true
 }
 
-// rowsAhead is how many rows ahead queries and outputs are asked for: heads of one row are too short for the hardware to notice.
-const rowsAhead = 6
-
 // pack rotates and scales the tile's queries for one part.
 func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float32) {
-	d, width := k.headDim, k.group*k.headDim
-	for i := range int(t.rows) {
-		row := int(t.row) + i
-		src := q.Q[(row*k.heads+kv*k.group)*d:][:width]
-		dst := s.q[i*k.group*s.stride:]
-		if i+rowsAhead < int(t.rows) {
-			s.kern.prefetch(q.Q[((row+rowsAhead)*k.heads+kv*k.group)*d:][:width])
-		}
-		if k.rope != nil {
-			k.rope.RotateTo(dst, s.stride, src, shift+row, factor)
-			continue
-		}
-		for g := range k.group {
-			s.kern.scale(dst[g*s.stride:][:d], src[g*d:(g+1)*d], factor)
-		}
+	d, heads := k.headDim, k.heads*k.headDim
+	src := q.Q[int(t.row)*heads+kv*k.group*d:]
+	if k.rope != nil {
+		place := posenc.Place{Rows: int(t.rows), Heads: k.group, NextRow: heads, Stride: s.stride}
+		k.rope.RotateTo(s.q, src, place, shift+int(t.row), factor)
+		return
+	}
+	for i := range t.lanes(k) {
+		s.kern.scale(s.q[i*s.stride:][:d], src[i/k.group*heads+i%k.group*d:][:d], factor)
 	}
 }
 
@@ -386,6 +378,9 @@ func (k *Kernel) look(s *scratch, x *panel, p *Part, row0, j, n int, muted bool)
 	}
 	return full, some, blockWords
 }
+
+// rowsAhead is how many rows ahead outputs are asked for: heads of one row are too short for the hardware to notice.
+const rowsAhead = 6
 
 // store writes the tile's results.
 func (k *Kernel) store(s *scratch, q *Query, t tile, kv int) {

@@ -35,9 +35,9 @@ func (m *Model) store(ws *Workspace, r Run, layer int, k, v []float32) {
 func (s *storeStep) block(_, block int) {
 	heads := s.m.config.KVHeads
 	width := heads * s.m.config.HeadDim
-	for i := block * storeRows; i < min(len(s.k)/width, (block+1)*storeRows); i++ {
-		key := s.k[i*width : (i+1)*width]
-		s.m.rope.RotateHeads(key, heads, s.at+i)
-		s.dst.Store(s.at+i, key, s.v[i*width:(i+1)*width])
+	first, end := block*storeRows, min(len(s.k)/width, (block+1)*storeRows)
+	s.m.rope.RotateTokens(s.k[first*width:end*width], heads, s.at+first)
+	for i := first; i < end; i++ {
+		s.dst.Store(s.at+i, s.k[i*width:(i+1)*width], s.v[i*width:(i+1)*width])
 	}
 }

@@ -116,32 +116,53 @@ func (r *RoPE) Rotate(x []float32, pos int) { r.RotateHeads(x, 1, pos) }
 // RotateHeads turns x [heads][HeadDim] in place to position pos. It panics if the length of x is wrong.
 func (r *RoPE) RotateHeads(x []float32, heads, pos int) {
 	r.check(x, heads)
-	r.turn(x, r.headDim, x, heads, pos, 1, r.mag, 1)
+	r.turn(x, x, r.place(1, heads), pos, 1, r.mag, 1)
 }
 
-// RotateTo turns the heads of x, any number of vectors [HeadDim] end to end, to position pos as Rotate does, multiplies them by scale, and
-// writes head h to dst[h·stride:]. It is what attention does to the queries of one part. dst may be x if stride is HeadDim. It panics if x is
-// not whole heads or dst has no room for them.
-func (r *RoPE) RotateTo(dst []float32, stride int, x []float32, pos int, scale float32) {
-	heads := len(x) / r.headDim
-	r.check(x, heads)
-	if need := (heads-1)*stride + r.headDim; heads > 0 && (stride < r.headDim || len(dst) < need) {
-		panic(fmt.Sprintf("posenc: %d heads of %d dimensions do not fit a slice of length %d at a stride of %d", heads, r.headDim, len(dst), stride))
+// RotateTokens turns x [tokens][heads][HeadDim] in place, token i to position pos+i. It panics if the length of x is wrong.
+func (r *RoPE) RotateTokens(x []float32, heads, pos int) {
+	tokens := 0
+	if heads > 0 {
+		tokens = len(x) / (heads * r.headDim)
 	}
-	r.turn(dst, stride, x, heads, pos, 1, r.mag, scale)
+	r.check(x, tokens*heads)
+	r.turn(x, x, r.place(tokens, heads), pos, 1, r.mag, 1)
+}
+
+// Place says where the heads of some rows are, and where they go.
+type Place struct {
+	Rows, Heads int
+	NextRow     int // from one row of the source to the next; the heads of a row stand end to end
+	Stride      int // from one head of the destination to the next, those of a row before those of the next
+}
+
+// RotateTo turns rows of heads [HeadDim] of x, row i to position pos+i as Rotate does, multiplies them by scale, and writes head h of row i to
+// dst[(i·Heads+h)·Stride:]. It is what attention does to the queries of one part. dst may be x if heads stay where they are. It panics if x
+// or dst are too short.
+func (r *RoPE) RotateTo(dst, x []float32, p Place, pos int, scale float32) {
+	if p.Rows <= 0 || p.Heads <= 0 {
+		return
+	}
+	if need := (p.Rows-1)*p.NextRow + p.Heads*r.headDim; len(x) < need || p.Rows > 1 && p.NextRow < p.Heads*r.headDim {
+		panic(fmt.Sprintf("posenc: slice of length %d for %d rows of %d heads of %d dimensions, %d apart", len(x), p.Rows, p.Heads, r.headDim, p.NextRow))
+	}
+	if need := (p.Rows*p.Heads-1)*p.Stride + r.headDim; p.Stride < r.headDim || len(dst) < need {
+		panic(fmt.Sprintf("posenc: %d heads of %d dimensions do not fit a slice of length %d at a stride of %d", p.Rows*p.Heads, r.headDim, len(dst), p.Stride))
+	}
+	r.turn(dst, x, p, pos, 1, r.mag, scale)
 }
 
 // Shift moves the rotated vector x [HeadDim] in place from any position n to n+delta: a rotation without magnitude.
 func (r *RoPE) Shift(x []float32, delta int) {
 	r.check(x, 1)
-	r.turn(x, r.headDim, x, 1, delta, 1, 1, 1)
+	r.turn(x, x, r.place(1, 1), delta, 1, 1, 1)
 }
 
 // Unrotate is the inverse of Rotate up to rounding: it takes x [HeadDim] in place from position pos back to the vector
 // before Rotate.
 func (r *RoPE) Unrotate(x []float32, pos int) {
 	r.check(x, 1)
-	r.turn(x, r.headDim, x, 1, pos, -1, r.invMag, 1)
+	r.turn(x, x, r.place(1, 1), pos, -1, r.invMag, 1)
 }
 
 func (r *RoPE) check(x []float32, heads int) {
@@ -150,37 +171,64 @@ func (r *RoPE) check(x []float32, heads int) {
 	}
 }
 
-// turn writes head h of x, rotated by sign·pos (sign is 1 or −1), with the rotated dimensions multiplied by mag and then all of them by scale,
-// to dst[h·stride:]. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
-func (r *RoPE) turn(dst []float32, stride int, x []float32, heads, pos int, sign, mag, scale float32) {
-	if heads == 0 {
+// place is that of heads end to end.
+func (r *RoPE) place(rows, heads int) Place { return Place{rows, heads, heads * r.headDim, r.headDim} }
+
+// turn writes the heads of x, those of row i rotated by sign·(pos+i) (sign is 1 or −1), with the rotated dimensions multiplied by mag and then
+// all of them by scale, to dst. Every operation rounds, so that the table and turnFar agree to the bit on every architecture.
+func (r *RoPE) turn(dst, x []float32, p Place, pos int, sign, mag, scale float32) {
+	if p.Heads == 0 {
 		return
 	}
-	still := 2 * r.half // dimensions from here on are not turned
-	if pos == 0 && mag == 1 {
-		still = 0
-	}
-	if still < r.headDim && (scale != 1 || &dst[0] != &x[0]) {
-		for h := range heads {
-			multiply(dst[h*stride+still:], x[h*r.headDim+still:(h+1)*r.headDim], scale)
+	for p.Rows > 0 {
+		n := 1
+		switch at := max(pos, -pos); {
+		case pos == 0 && mag == 1:
+			r.pass(dst, x, p, 0, scale)
+		case uint(at) >= tableSize: // also the one pos that has no negative
+			r.pass(dst, x, p, 2*r.half, scale)
+			r.turnFar(dst, x, p, math.Abs(float64(pos)), float32(math.Copysign(1, float64(pos)))*sign, mag, scale)
+		default:
+			n = r.turnNear(dst, x, p, pos, sign, mag, scale)
+		}
+		if p.Rows -= n; p.Rows > 0 {
+			x, dst, pos = x[n*p.NextRow:], dst[n*p.Heads*p.Stride:], pos+n
 		}
 	}
-	if still == 0 {
-		return
-	}
-	at := pos
+}
+
+// turnNear is turn of as many rows as have their positions in one chunk of the table, on the same side of 0, and returns their number.
+func (r *RoPE) turnNear(dst, x []float32, p Place, pos int, sign, mag, scale float32) int {
+	at, step := pos, 2*r.half
+	left := chunkSize - pos%chunkSize
 	if pos < 0 {
-		sign, at = -sign, -pos
+		at, step, sign = -pos, -step, -sign
+		left = min(at%chunkSize+1, at) // down to −1
 	}
-	if uint(at) >= tableSize { // also the one pos that has no negative
-		r.turnFar(dst, stride, x, heads, math.Abs(float64(pos)), sign, mag, scale)
+	p.Rows = min(p.Rows, left)
+	for i := 0; 2*r.half < r.headDim && i < p.Rows; i++ {
+		r.pass(dst[i*p.Heads*p.Stride:], x[i*p.NextRow:], p, 2*r.half, scale)
+	}
+	rows := vec.Rows{
+		Rows: p.Rows, Heads: p.Heads, Dim: r.headDim, Pairs: r.half, NextRow: p.NextRow, Stride: p.Stride,
+		Table: r.chunk(at / chunkSize), Position: at % chunkSize * 2 * r.half, NextPosition: step,
+		CosFactor: mag, SinFactor: sign * mag, Scale: scale,
+	}
+	if r.pairing == Interleaved {
+		vec.RotateInterleaved(dst, x, &rows)
+	} else {
+		vec.RotateHalfSplit(dst, x, &rows)
+	}
+	return p.Rows
+}
+
+// pass multiplies the dimensions of one row's heads from first on, which are not turned, by scale.
+func (r *RoPE) pass(dst, x []float32, p Place, first int, scale float32) {
+	if first == r.headDim || scale == 1 && &dst[0] == &x[0] {
 		return
 	}
-	row := r.chunk(at / chunkSize)[at%chunkSize*2*r.half:][:2*r.half]
-	if r.pairing == Interleaved {
-		vec.RotateInterleaved(dst, x, heads, stride, r.headDim, row[:r.half], row[r.half:], mag, sign*mag, scale)
-	} else {
-		vec.RotateHalfSplit(dst, x, heads, stride, r.headDim, row[:r.half], row[r.half:], mag, sign*mag, scale)
+	for h := range p.Heads {
+		multiply(dst[h*p.Stride+first:], x[h*r.headDim+first:(h+1)*r.headDim], scale)
 	}
 }
 
@@ -191,20 +239,20 @@ func multiply(dst, x []float32, scale float32) {
 	}
 }
 
-// turnFar is turn of the rotated dimensions without the table, for pos ≥ 0.
-func (r *RoPE) turnFar(dst []float32, stride int, x []float32, heads int, pos float64, sign, mag, scale float32) {
+// turnFar is turn of one row's rotated dimensions without the table, for pos ≥ 0.
+func (r *RoPE) turnFar(dst, x []float32, p Place, pos float64, sign, mag, scale float32) {
 	for i, f := range r.freq {
 		s, c := math.Sincos(pos * f)
 		si, co := float32(s)*(sign*mag), float32(c)*mag
-		p, q := 2*i, 2*i+1
+		one, two := 2*i, 2*i+1
 		if r.pairing == HalfSplit {
-			p, q = i, i+r.half
+			one, two = i, i+r.half
 		}
-		for h := range heads {
-			v, out := x[h*r.headDim:], dst[h*stride:]
-			a, b := v[p], v[q]
-			out[p] = (float32(a*co) - float32(b*si)) * scale
-			out[q] = (float32(a*si) + float32(b*co)) * scale
+		for h := range p.Heads {
+			v, out := x[h*r.headDim:], dst[h*p.Stride:]
+			a, b := v[one], v[two]
+			out[one] = (float32(a*co) - float32(b*si)) * scale
+			out[two] = (float32(a*si) + float32(b*co)) * scale
 		}
 	}
 }

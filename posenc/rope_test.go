@@ -138,48 +138,66 @@ func onEveryTier(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// RotateTo must give the bits of Rotate and a multiplication, which attention used before, whatever the number of heads.
+// RotateTo must give the bits of Rotate and a multiplication, which attention used before, whatever the number of heads and rows.
 func TestRotateToEqualsRotateAndScale(t *testing.T) { onEveryTier(t, testRotateToEqualsRotateAndScale) }
 
 func testRotateToEqualsRotateAndScale(t *testing.T) {
 	for name, c := range configs {
 		r := mustRoPE(t, c)
 		rng := rand.New(rand.NewPCG(13, 14))
-		for _, pos := range positions {
+		for n, pos := range append(slices.Clone(positions), -3, chunkSize-2, -chunkSize-2, -chunkSize+1, tableSize-2, -tableSize-1) {
 			for _, scale := range []float32{1, 0.3} {
-				for _, heads := range []int{1, 3} {
-					x := randomVector(rng, heads*c.HeadDim)
-					want := append([]float32(nil), x...)
-					for h := range heads {
-						r.Rotate(want[h*c.HeadDim:][:c.HeadDim], pos)
-					}
-					for i := range want {
-						want[i] *= scale
-					}
-					before := append([]float32(nil), x...)
-					for _, stride := range []int{c.HeadDim, c.HeadDim + 5} {
-						dst := make([]float32, (heads-1)*stride+c.HeadDim)
-						apart := make([]float32, len(dst)) // nothing is written between heads
-						for h := range heads {
-							copy(apart[h*stride:], want[h*c.HeadDim:(h+1)*c.HeadDim])
-						}
-						r.RotateTo(dst, stride, x, pos, scale)
-						require.Equal(t, apart, dst, "%s at %d, %d heads", name, pos, heads)
-						require.Equal(t, before, x, "source changed")
-					}
-					r.RotateTo(x, c.HeadDim, x, pos, scale)
-					require.Equal(t, want, x, "%s at %d, %d heads in place", name, pos, heads)
+				p := Place{Rows: 1 + n%6, Heads: 1 + n%2*2}
+				width := p.Heads * c.HeadDim
+				x := randomVector(rng, p.Rows*width)
+				want := append([]float32(nil), x...)
+				for h := range p.Rows * p.Heads {
+					r.Rotate(want[h*c.HeadDim:][:c.HeadDim], pos+h/p.Heads)
 				}
+				tokens := append([]float32(nil), x...)
+				r.RotateTokens(tokens, p.Heads, pos)
+				require.Equal(t, want, tokens, "%s from %d", name, pos)
+				for i := range want {
+					want[i] *= scale
+				}
+				for _, gap := range []int{0, 5} {
+					p.NextRow, p.Stride = width+gap, c.HeadDim+gap
+					src := make([]float32, (p.Rows-1)*p.NextRow+width)
+					for i := range p.Rows {
+						copy(src[i*p.NextRow:], x[i*width:(i+1)*width])
+					}
+					before := append([]float32(nil), src...)
+					dst := make([]float32, (p.Rows*p.Heads-1)*p.Stride+c.HeadDim)
+					apart := make([]float32, len(dst)) // nothing is written between heads
+					for h := range p.Rows * p.Heads {
+						copy(apart[h*p.Stride:], want[h*c.HeadDim:(h+1)*c.HeadDim])
+					}
+					r.RotateTo(dst, src, p, pos, scale)
+					require.Equal(t, apart, dst, "%s from %d, %d rows of %d heads", name, pos, p.Rows, p.Heads)
+					require.Equal(t, before, src, "source changed")
+				}
+				p.NextRow, p.Stride = width, c.HeadDim
+				r.RotateTo(x, x, p, pos, scale)
+				require.Equal(t, want, x, "%s from %d, %d rows of %d heads in place", name, pos, p.Rows, p.Heads)
 			}
 		}
 	}
 	r := mustRoPE(t, configs["plain"])
 	x, y := make([]float32, 128), make([]float32, 128)
-	r.RotateTo(nil, 0, nil, 3, 2)
-	assert.PanicsWithValue(t, "posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 65", func() { r.RotateTo(y, 65, x, 1, 1) })
-	assert.PanicsWithValue(t, "posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 63", func() { r.RotateTo(y, 63, x, 1, 1) })
-	assert.PanicsWithValue(t, "posenc: vector of length 65, want 1 heads of 64 dimensions", func() { r.RotateTo(y, 64, x[:65], 1, 1) })
-	assert.Zero(t, testing.AllocsPerRun(20, func() { r.RotateTo(y, 64, x, 7, 0.5); r.RotateHeads(x, 2, 9) }))
+	two := Place{Rows: 2, Heads: 1, NextRow: 64, Stride: 64}
+	r.RotateTo(nil, nil, Place{Rows: 1}, 3, 2)
+	r.RotateTo(nil, nil, Place{Heads: 1}, 3, 2)
+	refuses := func(want string, dst, x []float32, p Place) {
+		assert.PanicsWithValue(t, want, func() { r.RotateTo(dst, x, p, 1, 1) })
+	}
+	wide, narrow, close := two, two, two
+	wide.Stride, narrow.Stride, close.NextRow = 65, 63, 63
+	refuses("posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 65", y, x, wide)
+	refuses("posenc: 2 heads of 64 dimensions do not fit a slice of length 128 at a stride of 63", y, x, narrow)
+	refuses("posenc: slice of length 127 for 2 rows of 1 heads of 64 dimensions, 64 apart", y, x[:127], two)
+	refuses("posenc: slice of length 128 for 2 rows of 1 heads of 64 dimensions, 63 apart", y, x, close)
+	assert.PanicsWithValue(t, "posenc: vector of length 127, want 1 heads of 64 dimensions", func() { r.RotateTokens(x[:127], 1, 1) })
+	assert.Zero(t, testing.AllocsPerRun(20, func() { r.RotateTo(y, x, two, 7, 0.5); r.RotateHeads(x, 2, 9) }))
 }
 
 // The table and the direct computation must not differ, so that the seam between them is invisible.
@@ -193,11 +211,11 @@ func testTableEqualsDirectComputation(t *testing.T) {
 			for _, sign := range []float32{1, -1} {
 				x := randomVector(rng, 2*c.HeadDim)
 				y := append([]float32(nil), x...)
-				r.turn(x, c.HeadDim, x, 2, pos, sign, r.mag, 0.4)
+				r.turn(x, x, r.place(1, 2), pos, sign, r.mag, 0.4)
 				for h := range 2 {
 					multiply(y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], y[h*c.HeadDim+2*r.half:(h+1)*c.HeadDim], 0.4)
 				}
-				r.turnFar(y, c.HeadDim, y, 2, float64(pos), sign, r.mag, 0.4)
+				r.turnFar(y, y, r.place(1, 2), float64(pos), sign, r.mag, 0.4)
 				assert.Equal(t, y, x, "%s at %d", name, pos)
 			}
 		}
@@ -367,7 +385,7 @@ func TestConcurrentUse(t *testing.T) {
 				copy(y, x)
 				copy(want, x)
 				r.Rotate(y, pos)
-				alone.turnFar(want, c.HeadDim, want, 1, float64(pos), 1, 1, 1)
+				alone.turnFar(want, want, alone.place(1, 1), float64(pos), 1, 1, 1)
 				if !assert.Equal(t, want, y, "position %d", pos) {
 					return
 				}
@@ -380,7 +398,8 @@ func TestConcurrentUse(t *testing.T) {
 func BenchmarkRotate(b *testing.B) {
 	for _, name := range []string{"plain", "half-split"} {
 		r := mustRoPE(b, configs[name])
-		x := randomVector(rand.New(rand.NewPCG(1, 1)), 3*64)
+		const rows = 48
+		x := randomVector(rand.New(rand.NewPCG(1, 1)), rows*3*64)
 		dst := make([]float32, len(x))
 		run := func(kind string, n int, rotate func(pos int)) {
 			b.Run(name+"/"+kind, func(b *testing.B) {
@@ -391,7 +410,8 @@ func BenchmarkRotate(b *testing.B) {
 			})
 		}
 		run("in-place", 64, func(pos int) { r.Rotate(x[:64], pos) })
-		run("to", 64, func(pos int) { r.RotateTo(dst[:64], 64, x[:64], pos, 0.125) })
-		run("to-3-heads", 3*64, func(pos int) { r.RotateTo(dst, 64, x, pos, 0.125) })
+		for _, p := range []Place{{1, 1, 64, 64}, {1, 3, 3 * 64, 64}, {rows, 3, 3 * 64, 64}} {
+			run(fmt.Sprintf("to-%d-rows-of-%d", p.Rows, p.Heads), p.Rows*p.Heads*64, func(pos int) { r.RotateTo(dst, x, p, pos, 0.125) })
+		}
 	}
 }

@@ -23,7 +23,10 @@ func BenchmarkKernels(b *testing.B) {
 	for i := range hidden {
 		hidden[i] = float32(math.Inf(-1))
 	}
-	cos, sin := random(r, dim/2), random(r, dim/2)
+	rows := Rows{
+		Rows: n / dim / 3, Heads: 3, Dim: dim, Pairs: dim / 2, NextRow: 3 * dim, Stride: dim,
+		Table: random(r, n/3), NextPosition: dim, CosFactor: 1, SinFactor: 1, Scale: 1,
+	}
 	for _, k := range []struct {
 		name string
 		ops  int // instructions on the FMA units for a register of elements
@@ -37,8 +40,8 @@ func BenchmarkKernels(b *testing.B) {
 		{"ExpOfHidden", 15, func() { Exp(dst, hidden) }},
 		{"SiLUMul", 0, func() { SiLUMul(dst, x, y) }},
 		{"RMSNorm", 0, func() { RMSNorm(dst, x, y, 1e-5) }},
-		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, n/dim, dim, dim, cos, sin, 1, 1, 1) }},
-		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, n/dim, dim, dim, cos, sin, 1, 1, 1) }},
+		{"RotateInterleaved", 0, func() { RotateInterleaved(dst, x, &rows) }},
+		{"RotateHalfSplit", 0, func() { RotateHalfSplit(dst, x, &rows) }},
 	} {
 		for _, tier := range cpu.Tiers() {
 			b.Run(fmt.Sprintf("%s/%v", k.name, tier), func(b *testing.B) {

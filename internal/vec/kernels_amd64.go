@@ -102,26 +102,30 @@ func scaleMulVector(dst, x, w []float32, scale float64) bool {
 	return true
 }
 
-func rotateInterleavedVector(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) bool {
-	d, a, c, s := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(cos), unsafe.SliceData(sin)
+type rotateKernel func(dst, x, table *float32, pairs, rows, heads, nextRow, stride, dim, nextPosition int, cosFactor, sinFactor, scale float32)
+
+func (r *Rows) run(k rotateKernel, dst, x []float32) {
+	k(&dst[0], &x[0], &r.Table[r.Position], r.Pairs, r.Rows, r.Heads, r.NextRow, r.Stride, r.Dim, r.NextPosition, r.CosFactor, r.SinFactor, r.Scale)
+}
+
+func rotateInterleavedVector(dst, x []float32, r *Rows) bool {
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateInterleavedAVX512(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
+		r.run(rotateInterleavedAVX512, dst, x)
 	case cpu.AVX2:
-		rotateInterleavedAVX2(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
+		r.run(rotateInterleavedAVX2, dst, x)
 	default:
 		return false
 	}
 	return true
 }
 
-func rotateHalfSplitVector(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) bool {
-	d, a, c, s := unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(cos), unsafe.SliceData(sin)
+func rotateHalfSplitVector(dst, x []float32, r *Rows) bool {
 	switch cpu.Current() {
 	case cpu.AVX512:
-		rotateHalfSplitAVX512(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
+		r.run(rotateHalfSplitAVX512, dst, x)
 	case cpu.AVX2:
-		rotateHalfSplitAVX2(d, a, c, s, len(cos), heads, stride, dim, cosFactor, sinFactor, scale)
+		r.run(rotateHalfSplitAVX2, dst, x)
 	default:
 		return false
 	}

@@ -12,10 +12,5 @@ func dotVector(_, _ []float32) (float32, bool)         { return 0, false }
 func sumSquaresVector([]float32) (float64, bool)       { return 0, false }
 func scaleMulVector(_, _, _ []float32, _ float64) bool { return false }
 
-func rotateInterleavedVector(_, _ []float32, _, _, _ int, _, _ []float32, _, _, _ float32) bool {
-	return false
-}
-
-func rotateHalfSplitVector(_, _ []float32, _, _, _ int, _, _ []float32, _, _, _ float32) bool {
-	return false
-}
+func rotateInterleavedVector(_, _ []float32, _ *Rows) bool { return false }
+func rotateHalfSplitVector(_, _ []float32, _ *Rows) bool   { return false }

@@ -2,70 +2,96 @@
 
 package vec
 
-// The rotations turn pairs of dimensions of head vectors as rotary embeddings do: pair (a, b) number i becomes
+import "fmt"
+
+// Rows says which head vectors a rotation turns, and to which positions: rows of heads of Dim elements, each row to a position of its own.
 //
-//	((a·c − b·s)·scale, (a·s + b·c)·scale)  with  c = cos[i]·cosFactor, s = sin[i]·sinFactor
+// Head h of row i is x[i·NextRow+h·Dim:] and is written to dst[(i·Heads+h)·Stride:], which may be the same place. Its Pairs pairs (a, b) become
 //
-// where every operation rounds, so that all tiers give the same bits. x is heads vectors [dim] and head h is written to dst[h·stride:], which
-// may be x if stride is dim. There are as many pairs as cosines and sines; dimensions beyond them are not touched. Arguments are not gathered
-// in a struct because writing one takes as long as rotating a head.
+//	((a·c − b·s)·Scale, (a·s + b·c)·Scale)  with  c = cos·CosFactor, s = sin·SinFactor
+//
+// where every operation rounds, so that all tiers give the same bits. Table holds a position's Pairs cosines and then as many sines; those of
+// row i are at Position + i·NextPosition. Dimensions beyond the pairs are not touched.
+type Rows struct {
+	Rows, Heads, Dim, Pairs     int
+	NextRow, Stride             int // in elements
+	Table                       []float32
+	Position, NextPosition      int // in elements; the latter may be negative
+	CosFactor, SinFactor, Scale float32
+}
 
 // RotateInterleaved turns the pairs (0,1), (2,3), … of every head.
-func RotateInterleaved(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) {
-	if heads == 0 && len(x) == 0 {
+func RotateInterleaved(dst, x []float32, r *Rows) {
+	if !r.check("RotateInterleaved", dst, x) || rotateInterleavedVector(dst, x, r) {
 		return
 	}
-	if !headsFit(dst, x, heads, stride, dim, cos, sin) {
-		refuseHeads("RotateInterleaved", dst, x, heads, stride, dim, cos, sin)
-	}
-	if rotateInterleavedVector(dst, x, heads, stride, dim, cos, sin, cosFactor, sinFactor, scale) {
-		return
-	}
-	sin = sin[:len(cos)]
-	for h := range heads {
-		v, out := x[h*dim:][:2*len(cos)], dst[h*stride:][:2*len(cos)]
-		for i, c := range cos {
-			co, si := c*cosFactor, sin[i]*sinFactor
-			a, b := v[2*i], v[2*i+1]
-			out[2*i] = (float32(a*co) - float32(b*si)) * scale
-			out[2*i+1] = (float32(a*si) + float32(b*co)) * scale
+	for i := range r.Rows {
+		cos, sin := r.angles(i)
+		for h := range r.Heads {
+			v, out := x[i*r.NextRow+h*r.Dim:][:2*r.Pairs], dst[(i*r.Heads+h)*r.Stride:][:2*r.Pairs]
+			for p, c := range cos {
+				co, si := c*r.CosFactor, sin[p]*r.SinFactor
+				a, b := v[2*p], v[2*p+1]
+				out[2*p] = (float32(a*co) - float32(b*si)) * r.Scale
+				out[2*p+1] = (float32(a*si) + float32(b*co)) * r.Scale
+			}
 		}
 	}
 }
 
-// RotateHalfSplit turns the pairs (i, n+i) for i < n = len(cos) of every head.
-func RotateHalfSplit(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32) {
-	if heads == 0 && len(x) == 0 {
+// RotateHalfSplit turns the pairs (p, Pairs+p) of every head.
+func RotateHalfSplit(dst, x []float32, r *Rows) {
+	if !r.check("RotateHalfSplit", dst, x) || rotateHalfSplitVector(dst, x, r) {
 		return
 	}
-	if !headsFit(dst, x, heads, stride, dim, cos, sin) {
-		refuseHeads("RotateHalfSplit", dst, x, heads, stride, dim, cos, sin)
-	}
-	if rotateHalfSplitVector(dst, x, heads, stride, dim, cos, sin, cosFactor, sinFactor, scale) {
-		return
-	}
-	sin = sin[:len(cos)]
-	for h := range heads {
-		low, high := x[h*dim:][:len(cos)], x[h*dim+len(cos):][:len(cos)]
-		outLow, outHigh := dst[h*stride:][:len(cos)], dst[h*stride+len(cos):][:len(cos)]
-		for i, c := range cos {
-			co, si := c*cosFactor, sin[i]*sinFactor
-			a, b := low[i], high[i]
-			outLow[i] = (float32(a*co) - float32(b*si)) * scale
-			outHigh[i] = (float32(a*si) + float32(b*co)) * scale
+	for i := range r.Rows {
+		cos, sin := r.angles(i)
+		for h := range r.Heads {
+			v, out := x[i*r.NextRow+h*r.Dim:], dst[(i*r.Heads+h)*r.Stride:]
+			low, high := v[:r.Pairs], v[r.Pairs:][:r.Pairs]
+			outLow, outHigh := out[:r.Pairs], out[r.Pairs:][:r.Pairs]
+			for p, c := range cos {
+				co, si := c*r.CosFactor, sin[p]*r.SinFactor
+				a, b := low[p], high[p]
+				outLow[p] = (float32(a*co) - float32(b*si)) * r.Scale
+				outHigh[p] = (float32(a*si) + float32(b*co)) * r.Scale
+			}
 		}
 	}
 }
 
-func headsFit(dst, x []float32, heads, stride, dim int, cos, sin []float32) bool {
-	return len(cos) == len(sin) && 2*len(cos) <= dim && dim <= stride && len(x) == heads*dim && len(dst) >= (heads-1)*stride+dim
+// angles returns the cosines and sines of row i.
+func (r *Rows) angles(i int) (cos, sin []float32) {
+	t := r.Table[r.Position+i*r.NextPosition:][:2*r.Pairs]
+	return t[:r.Pairs], t[r.Pairs:]
 }
 
-// refuseHeads panics with the first length that keeps the heads from fitting.
-func refuseHeads(name string, dst, x []float32, heads, stride, dim int, cos, sin []float32) {
-	check(name, len(cos), len(sin))
-	check(name, max(dim, 2*len(cos)), dim)
-	check(name, max(stride, dim), stride)
-	check(name, heads*dim, len(x))
-	check(name, (heads-1)*stride+dim, len(dst))
+// RowsError is what the rotations panic with when rows do not fit their slices.
+type RowsError struct {
+	Func   string
+	Detail string // the slice, its length and what is needed
+}
+
+func (e *RowsError) Error() string { return "vec: " + e.Func + ": " + e.Detail }
+
+// check reports whether there is anything to turn.
+func (r *Rows) check(name string, dst, x []float32) bool {
+	if r.Rows <= 0 || r.Heads <= 0 || r.Pairs <= 0 {
+		return false
+	}
+	fail := func(format string, args ...any) { panic(&RowsError{name, fmt.Sprintf(format, args...)}) }
+	if 2*r.Pairs > r.Dim || r.Dim > r.Stride || r.Heads*r.Dim > r.NextRow && r.Rows > 1 {
+		fail("%d pairs, dimension %d, stride %d, %d heads in rows of %d", r.Pairs, r.Dim, r.Stride, r.Heads, r.NextRow)
+	}
+	if need := (r.Rows-1)*r.NextRow + r.Heads*r.Dim; len(x) < need {
+		fail("x has %d elements, %d rows need %d", len(x), r.Rows, need)
+	}
+	if need := (r.Rows*r.Heads-1)*r.Stride + r.Dim; len(dst) < need {
+		fail("dst has %d elements, %d rows need %d", len(dst), r.Rows, need)
+	}
+	last := r.Position + (r.Rows-1)*r.NextPosition
+	if min(r.Position, last) < 0 || max(r.Position, last) > len(r.Table)-2*r.Pairs {
+		fail("the table has %d elements, rows are at %d to %d of %d", len(r.Table), r.Position, last, 2*r.Pairs)
+	}
+	return true
 }

@@ -14,79 +14,112 @@ import (
 	"github.com/graphkv/graphkv/internal/cpu"
 )
 
+var rotations = map[string]func(dst, x []float32, r *Rows){"RotateInterleaved": RotateInterleaved, "RotateHalfSplit": RotateHalfSplit}
+
 func TestRotations(t *testing.T) {
-	for name, rotate := range map[string]func(dst, x []float32, heads, stride, dim int, cos, sin []float32, cosFactor, sinFactor, scale float32){
-		"RotateInterleaved": RotateInterleaved, "RotateHalfSplit": RotateHalfSplit,
-	} {
+	for name, rotate := range rotations {
 		t.Run(name, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(21, 22))
+			rng := rand.New(rand.NewPCG(21, 22))
 			for pairs := range 70 {
-				dim, heads := 2*pairs+max(pairs%3, 1-pairs), pairs%5
-				stride := dim + pairs%2*9
-				x, rest := random(r, heads*dim), random(r, max(heads*stride-(stride-dim), 0))
-				table := random(r, 2*pairs)
-				const cosFactor, sinFactor, scale = 1.25, -0.75, float32(0.3)
-				var first []uint32
-				onEveryTierQuietly(func(tier cpu.Tier) {
-					src, srcWhole := guarded(x, pairs)
-					dst, dstWhole := guarded(rest, 3*pairs)
-					cos, cosWhole := guarded(table[:pairs], 5*pairs)
-					sin, sinWhole := guarded(table[pairs:], 7*pairs)
-					rotate(dst, src, heads, stride, dim, cos, sin, cosFactor, sinFactor, scale)
-					require.True(t, srcWhole() && dstWhole() && cosWhole() && sinWhole(), "%v: written outside, %d pairs", tier, pairs)
-					require.Equal(t, bits(x), bits(src), "%v: source changed", tier)
-					if first == nil {
-						first = bits(dst)
-					}
-					require.Equal(t, first, bits(dst), "%v: differs from a higher tier, %d pairs", tier, pairs)
-					for h := range heads {
-						for i := range pairs {
-							p, q := h*dim+2*i, h*dim+2*i+1
-							if name == "RotateHalfSplit" {
-								p, q = h*dim+i, h*dim+pairs+i
-							}
-							z := complex(float64(x[p]), float64(x[q])) * complex(float64(cos[i])*cosFactor, float64(sin[i])*sinFactor) * complex(float64(scale), 0)
-							at := h * (stride - dim)
-							got := complex(float64(dst[at+p]), float64(dst[at+q]))
-							limit := 5 * eps32 * math.Hypot(float64(x[p]), float64(x[q])) * math.Hypot(1.25*float64(cos[i]), 0.75*float64(sin[i]))
-							require.LessOrEqual(t, cmplx.Abs(got-z), limit, "%v: head %d of %d, pair %d of %d", tier, h, heads, i, pairs)
-						}
-						for i := 2 * pairs; i < stride && h*stride+i < len(dst); i++ {
-							require.Equal(t, rest[h*stride+i], dst[h*stride+i], "%v: element %d of head %d was touched", tier, i, h)
-						}
-					}
-					rotate(src, src, heads, dim, dim, cos, sin, cosFactor, sinFactor, scale)
-					for h := range heads {
-						require.Equal(t, bits(dst[h*stride:][:2*pairs]), bits(src[h*dim:][:2*pairs]), "%v: in place", tier)
-						require.Equal(t, x[h*dim+2*pairs:(h+1)*dim], src[h*dim+2*pairs:(h+1)*dim], "%v: in place, not to be touched", tier)
-					}
-				})
+				dim := 2*pairs + max(pairs%3, 1-pairs)
+				r := Rows{
+					Rows: pairs % 4, Heads: pairs % 5, Dim: dim, Pairs: pairs, Stride: dim + pairs%2*9,
+					CosFactor: 1.25, SinFactor: -0.75, Scale: 0.3,
+				}
+				r.NextRow = r.Heads*dim + pairs%3*7
+				x := random(rng, max((r.Rows-1)*r.NextRow+r.Heads*dim, 0))
+				rest := random(rng, max((r.Rows*r.Heads-1)*r.Stride+dim, 0))
+				table := random(rng, 3*2*pairs+max(r.Rows-1, 0)*2*pairs)
+				if r.Position, r.NextPosition = 2*pairs, 2*pairs; pairs%2 == 1 { // downwards
+					r.Position, r.NextPosition = len(table)-4*pairs, -2*pairs
+				}
+				testRotation(t, name, rotate, r, x, rest, table)
 			}
 		})
 	}
 }
 
+func testRotation(t *testing.T, name string, rotate func(dst, x []float32, r *Rows), r Rows, x, rest, table []float32) {
+	var first []uint32
+	onEveryTierQuietly(func(tier cpu.Tier) {
+		src, srcWhole := guarded(x, r.Pairs)
+		dst, dstWhole := guarded(rest, 3*r.Pairs)
+		angles, anglesWhole := guarded(table, 5*r.Pairs)
+		r.Table = angles
+		rotate(dst, src, &r)
+		require.True(t, srcWhole() && dstWhole() && anglesWhole(), "%v: written outside, %d pairs", tier, r.Pairs)
+		require.Equal(t, bits(x), bits(src), "%v: source changed", tier)
+		if first == nil {
+			first = bits(dst)
+		}
+		require.Equal(t, first, bits(dst), "%v: differs from a higher tier, %d pairs", tier, r.Pairs)
+		for i := range r.Rows {
+			cos := table[r.Position+i*r.NextPosition:]
+			for h := range r.Heads {
+				v, got := x[i*r.NextRow+h*r.Dim:], dst[(i*r.Heads+h)*r.Stride:]
+				for n := range r.Pairs {
+					p, q := 2*n, 2*n+1
+					if name == "RotateHalfSplit" {
+						p, q = n, r.Pairs+n
+					}
+					c, s := float64(cos[n]), float64(cos[r.Pairs+n])
+					z := complex(float64(v[p]), float64(v[q])) * complex(c*1.25, s*-0.75) * complex(float64(r.Scale), 0)
+					limit := 5 * eps32 * math.Hypot(float64(v[p]), float64(v[q])) * math.Hypot(1.25*c, 0.75*s)
+					require.LessOrEqual(t, cmplx.Abs(complex(float64(got[p]), float64(got[q]))-z), limit,
+						"%v: row %d, head %d of %d, pair %d of %d", tier, i, h, r.Heads, n, r.Pairs)
+				}
+				for n := 2 * r.Pairs; n < min(r.Stride, len(got)); n++ {
+					require.Equal(t, rest[(i*r.Heads+h)*r.Stride+n], got[n], "%v: element %d of head %d was touched", tier, n, h)
+				}
+			}
+		}
+		at := r // in place
+		at.Stride, at.NextRow = r.Dim, r.Heads*r.Dim
+		same := make([]float32, r.Rows*at.NextRow)
+		for i := range r.Rows {
+			copy(same[i*at.NextRow:(i+1)*at.NextRow], x[i*r.NextRow:])
+		}
+		before := append([]float32(nil), same...)
+		rotate(same, same, &at)
+		for h := range r.Rows * r.Heads {
+			require.Equal(t, bits(dst[h*r.Stride:][:2*r.Pairs]), bits(same[h*r.Dim:][:2*r.Pairs]), "%v: in place", tier)
+			require.Equal(t, before[h*r.Dim+2*r.Pairs:(h+1)*r.Dim], same[h*r.Dim+2*r.Pairs:(h+1)*r.Dim], "%v: in place, not to be touched", tier)
+		}
+	})
+}
+
 func TestRotationsRefuseWrongShapes(t *testing.T) {
 	x := make([]float32, 12)
-	c, s := x[:2], x[2:4]
-	for name, call := range map[string]func(){
-		"vec: RotateHalfSplit: slice of length 11 among slices of length 12":   func() { RotateHalfSplit(x[:11], x, 3, 4, 4, c, s, 1, 1, 1) },
-		"vec: RotateHalfSplit: slice of length 12 among slices of length 10":   func() { RotateHalfSplit(x, x, 2, 5, 5, c, s, 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 3 among slices of length 4":   func() { RotateInterleaved(x, x, 4, 3, 3, c, s, 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 4 among slices of length 6":   func() { RotateInterleaved(x, x, 2, 4, 6, c, s, 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 12 among slices of length 14": func() { RotateInterleaved(x, x, 3, 5, 4, c, s, 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 12 among slices of length -4": func() { RotateInterleaved(x, x, -1, 4, 4, c, s, 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 1 among slices of length 2":   func() { RotateInterleaved(x, x, 3, 4, 4, c, s[:1], 1, 1, 1) },
-		"vec: RotateInterleaved: slice of length 0 among slices of length 12":  func() { RotateInterleaved(nil, x, 3, 4, 4, c, s, 1, 1, 1) },
+	good := Rows{Rows: 3, Heads: 1, Dim: 4, Pairs: 2, NextRow: 4, Stride: 4, Table: x, NextPosition: 4}
+	for want, change := range map[string]func(r *Rows) (dst, x []float32){
+		"x has 11 elements, 3 rows need 12":                    func(*Rows) (_, _ []float32) { return x, x[:11] },
+		"dst has 11 elements, 3 rows need 12":                  func(*Rows) (_, _ []float32) { return x[:11], x },
+		"dst has 0 elements, 3 rows need 12":                   func(*Rows) (_, _ []float32) { return nil, x },
+		"3 pairs, dimension 4, stride 4, 1 heads in rows of 4": func(r *Rows) (_, _ []float32) { r.Pairs = 3; return x, x },
+		"2 pairs, dimension 4, stride 3, 1 heads in rows of 4": func(r *Rows) (_, _ []float32) { r.Stride = 3; return x, x },
+		"2 pairs, dimension 4, stride 4, 1 heads in rows of 3": func(r *Rows) (_, _ []float32) { r.NextRow = 3; return x, x },
+		"the table has 12 elements, rows are at 1 to 9 of 4":   func(r *Rows) (_, _ []float32) { r.Position = 1; return x, x },
+		"the table has 12 elements, rows are at 4 to -4 of 4":  func(r *Rows) (_, _ []float32) { r.Position, r.NextPosition = 4, -4; return x, x },
+		"the table has 11 elements, rows are at 0 to 8 of 4":   func(r *Rows) (_, _ []float32) { r.Table = x[:11]; return x, x },
+		"the table has 12 elements, rows are at -1 to 7 of 4":  func(r *Rows) (_, _ []float32) { r.Position = -1; return x, x },
+		"the table has 12 elements, rows are at 0 to 10 of 4":  func(r *Rows) (_, _ []float32) { r.NextPosition = 5; return x, x },
+		"x has 12 elements, 4 rows need 16":                    func(r *Rows) (_, _ []float32) { r.Rows = 4; return x, x },
 	} {
-		func() {
-			defer func() {
-				e, _ := recover().(*LengthError)
-				if assert.NotNil(t, e, name) {
-					assert.EqualError(t, e, name)
-				}
+		for name, rotate := range rotations {
+			func() {
+				defer func() {
+					e, _ := recover().(*RowsError)
+					if assert.NotNil(t, e, want) {
+						assert.EqualError(t, e, "vec: "+name+": "+want)
+					}
+				}()
+				r := good
+				dst, x := change(&r)
+				rotate(dst, x, &r)
 			}()
-			call()
-		}()
+		}
+	}
+	for _, rotate := range rotations {
+		rotate(nil, nil, &Rows{Rows: 0, Heads: 3, Dim: 4, Pairs: 2, NextRow: 12, Stride: 4})
 	}
 }

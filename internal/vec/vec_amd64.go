@@ -42,12 +42,12 @@ func scaleMulAVX2(dst *float32, x *float32, w *float32, scale float64, n int)
 // rotateInterleavedAVX2 turns pairs (2i, 2i+1) of every head.
 //
 //go:noescape
-func rotateInterleavedAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
+func rotateInterleavedAVX2(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
 
 // rotateHalfSplitAVX2 turns pairs (i, pairs+i) of every head.
 //
 //go:noescape
-func rotateHalfSplitAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
+func rotateHalfSplitAVX2(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
 
 // expAVX512 writes e^src to dst.
 //
@@ -87,9 +87,9 @@ func scaleMulAVX512(dst *float32, x *float32, w *float32, scale float64, n int)
 // rotateInterleavedAVX512 turns pairs (2i, 2i+1) of every head.
 //
 //go:noescape
-func rotateInterleavedAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
+func rotateInterleavedAVX512(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
 
 // rotateHalfSplitAVX512 turns pairs (i, pairs+i) of every head.
 //
 //go:noescape
-func rotateHalfSplitAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
+func rotateHalfSplitAVX512(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)

@@ -1063,25 +1063,37 @@ done:
 	VZEROUPPER
 	RET
 
-// func rotateInterleavedAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
-// Requires: AVX, AVX2
-TEXT ·rotateInterleavedAVX2(SB), NOSPLIT, $0-76
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         cos+16(FP), DX
-	MOVQ         sin+24(FP), BX
-	MOVQ         pairs+32(FP), SI
+// func rotateInterleavedAVX2(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rotateInterleavedAVX2(SB), NOSPLIT, $32-92
 	MOVQ         heads+40(FP), DI
-	MOVQ         stride+48(FP), R8
-	MOVQ         dim+56(FP), R9
-	VBROADCASTSS cosFactor+64(FP), Y0
-	VBROADCASTSS sinFactor+68(FP), Y1
-	VBROADCASTSS scale+72(FP), Y2
+	MOVQ         stride+56(FP), R8
+	MOVQ         dim+64(FP), R9
+	MOVQ         nextRow+48(FP), R10
+	VBROADCASTSS cosFactor+80(FP), Y0
+	VBROADCASTSS sinFactor+84(FP), Y1
+	VBROADCASTSS scale+88(FP), Y2
 	SHLQ         $0x02, R8
 	SHLQ         $0x02, R9
+	IMUL3Q       $0x00000018, R10, R10
+	MOVQ         dst+0(FP), AX
+	MOVQ         AX, (SP)
+	MOVQ         x+8(FP), AX
+	MOVQ         AX, 8(SP)
+	MOVQ         table+16(FP), AX
+	MOVQ         AX, 16(SP)
+	MOVQ         rows+32(FP), AX
+	MOVQ         AX, 24(SP)
 	VMOVUPS      pairIndex<>+0(SB), Y3
 	VMOVUPS      evenSign<>+0(SB), Y4
 	VXORPS       Y4, Y1, Y1
+
+row:
+	MOVQ (SP), AX
+	MOVQ 8(SP), CX
+	MOVQ 16(SP), DX
+	MOVQ pairs+24(FP), SI
+	LEAQ (DX)(SI*4), BX
 
 block:
 	CMPQ    SI, $0x00000004
@@ -1092,87 +1104,113 @@ block:
 	VMOVUPS (BX), X5
 	VPERMPS Y5, Y3, Y6
 	VMULPS  Y1, Y6, Y6
-	MOVQ    AX, R10
-	MOVQ    CX, R11
-	MOVQ    DI, R12
+	MOVQ    AX, R11
+	MOVQ    CX, R12
+	MOVQ    DI, R13
 
 heads:
-	VMOVUPS   (R11), Y7
-	VPERMILPS $0xb1, Y7, Y8
-	VMULPS    Y4, Y7, Y7
-	VMULPS    Y6, Y8, Y8
-	VADDPS    Y8, Y7, Y7
-	VMULPS    Y2, Y7, Y7
-	VMOVUPS   Y7, (R10)
-	ADDQ      R8, R10
-	ADDQ      R9, R11
-	DECQ      R12
-	JNZ       heads
-	ADDQ      $0x00000020, AX
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000010, DX
-	ADDQ      $0x00000010, BX
-	SUBQ      $0x00000004, SI
-	JMP       block
+	VMOVUPS    (R12), Y7
+	PREFETCHT0 (R12)(R10*1)
+	VPERMILPS  $0xb1, Y7, Y8
+	VMULPS     Y4, Y7, Y7
+	VMULPS     Y6, Y8, Y8
+	VADDPS     Y8, Y7, Y7
+	VMULPS     Y2, Y7, Y7
+	VMOVUPS    Y7, (R11)
+	ADDQ       R8, R11
+	ADDQ       R9, R12
+	DECQ       R13
+	JNZ        heads
+	ADDQ       $0x00000020, AX
+	ADDQ       $0x00000020, CX
+	ADDQ       $0x00000010, DX
+	ADDQ       $0x00000010, BX
+	SUBQ       $0x00000004, SI
+	JMP        block
 
 tail:
 	TESTQ      SI, SI
-	JZ         done
-	LEAQ       tailMask<>+256(SB), R10
-	MOVQ       SI, R11
-	SHLQ       $0x02, R11
-	SUBQ       R11, R10
-	VMOVUPS    (R10), X4
+	JZ         next
+	LEAQ       tailMask<>+256(SB), R11
+	MOVQ       SI, R12
+	SHLQ       $0x02, R12
+	SUBQ       R12, R11
+	VMOVUPS    (R11), X4
 	LEAQ       (SI)(SI*1), SI
-	LEAQ       tailMask<>+256(SB), R10
+	LEAQ       tailMask<>+256(SB), R11
 	SHLQ       $0x02, SI
-	SUBQ       SI, R10
-	VMOVUPS    (R10), Y6
+	SUBQ       SI, R11
+	VMOVUPS    (R11), Y6
 	VMASKMOVPS (DX), X4, X5
 	VPERMPS    Y5, Y3, Y7
 	VMULPS     Y0, Y7, Y7
 	VMASKMOVPS (BX), X4, X5
-	VPERMPS    Y5, Y3, Y0
-	VMULPS     Y1, Y0, Y0
-	MOVQ       AX, R10
-	MOVQ       CX, R11
-	MOVQ       DI, R12
+	VPERMPS    Y5, Y3, Y4
+	VMULPS     Y1, Y4, Y4
+	MOVQ       AX, R11
+	MOVQ       CX, R12
+	MOVQ       DI, R13
 
 tailHeads:
-	VMASKMOVPS (R11), Y6, Y1
-	VPERMILPS  $0xb1, Y1, Y3
-	VMULPS     Y7, Y1, Y1
-	VMULPS     Y0, Y3, Y3
-	VADDPS     Y3, Y1, Y1
-	VMULPS     Y2, Y1, Y1
-	VMASKMOVPS Y1, Y6, (R10)
-	ADDQ       R8, R10
-	ADDQ       R9, R11
-	DECQ       R12
+	VMASKMOVPS (R12), Y6, Y8
+	PREFETCHT0 (R12)(R10*1)
+	VPERMILPS  $0xb1, Y8, Y9
+	VMULPS     Y7, Y8, Y8
+	VMULPS     Y4, Y9, Y9
+	VADDPS     Y9, Y8, Y8
+	VMULPS     Y2, Y8, Y8
+	VMASKMOVPS Y8, Y6, (R11)
+	ADDQ       R8, R11
+	ADDQ       R9, R12
+	DECQ       R13
 	JNZ        tailHeads
 
-done:
+next:
+	MOVQ  DI, AX
+	IMULQ R8, AX
+	ADDQ  AX, (SP)
+	MOVQ  nextRow+48(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 8(SP)
+	MOVQ  nextPosition+72(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 16(SP)
+	DECQ  24(SP)
+	JNZ   row
 	VZEROUPPER
 	RET
 
-// func rotateHalfSplitAVX2(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
-// Requires: AVX
-TEXT ·rotateHalfSplitAVX2(SB), NOSPLIT, $0-76
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         cos+16(FP), DX
-	MOVQ         sin+24(FP), BX
-	MOVQ         pairs+32(FP), SI
+// func rotateHalfSplitAVX2(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
+// Requires: AVX, MMX+
+TEXT ·rotateHalfSplitAVX2(SB), NOSPLIT, $32-92
 	MOVQ         heads+40(FP), DI
-	MOVQ         stride+48(FP), R8
-	MOVQ         dim+56(FP), R9
-	VBROADCASTSS cosFactor+64(FP), Y0
-	VBROADCASTSS sinFactor+68(FP), Y1
-	VBROADCASTSS scale+72(FP), Y2
+	MOVQ         stride+56(FP), R8
+	MOVQ         dim+64(FP), R9
+	MOVQ         nextRow+48(FP), R10
+	VBROADCASTSS cosFactor+80(FP), Y0
+	VBROADCASTSS sinFactor+84(FP), Y1
+	VBROADCASTSS scale+88(FP), Y2
 	SHLQ         $0x02, R8
 	SHLQ         $0x02, R9
-	MOVQ         SI, R13
-	SHLQ         $0x02, R13
+	IMUL3Q       $0x00000018, R10, R10
+	MOVQ         dst+0(FP), AX
+	MOVQ         AX, (SP)
+	MOVQ         x+8(FP), AX
+	MOVQ         AX, 8(SP)
+	MOVQ         table+16(FP), AX
+	MOVQ         AX, 16(SP)
+	MOVQ         rows+32(FP), AX
+	MOVQ         AX, 24(SP)
+	MOVQ         pairs+24(FP), R14
+	SHLQ         $0x02, R14
+	LEAQ         (R14)(R10*1), R15
+
+row:
+	MOVQ (SP), AX
+	MOVQ 8(SP), CX
+	MOVQ 16(SP), DX
+	MOVQ pairs+24(FP), SI
+	LEAQ (DX)(SI*4), BX
 
 block:
 	CMPQ    SI, $0x00000008
@@ -1181,68 +1219,83 @@ block:
 	VMOVUPS (BX), Y4
 	VMULPS  Y0, Y3, Y3
 	VMULPS  Y1, Y4, Y4
-	MOVQ    AX, R10
-	MOVQ    CX, R11
-	MOVQ    DI, R12
+	MOVQ    AX, R11
+	MOVQ    CX, R12
+	MOVQ    DI, R13
 
 heads:
-	VMOVUPS (R11), Y5
-	VMOVUPS (R11)(R13*1), Y6
-	VMULPS  Y3, Y5, Y7
-	VMULPS  Y4, Y6, Y8
-	VSUBPS  Y8, Y7, Y7
-	VMULPS  Y4, Y5, Y5
-	VMULPS  Y3, Y6, Y6
-	VADDPS  Y6, Y5, Y5
-	VMULPS  Y2, Y7, Y7
-	VMULPS  Y2, Y5, Y5
-	VMOVUPS Y7, (R10)
-	VMOVUPS Y5, (R10)(R13*1)
-	ADDQ    R8, R10
-	ADDQ    R9, R11
-	DECQ    R12
-	JNZ     heads
-	ADDQ    $0x00000020, AX
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000020, DX
-	ADDQ    $0x00000020, BX
-	SUBQ    $0x00000008, SI
-	JMP     block
+	VMOVUPS    (R12), Y5
+	VMOVUPS    (R12)(R14*1), Y6
+	PREFETCHT0 (R12)(R10*1)
+	PREFETCHT0 (R12)(R15*1)
+	VMULPS     Y3, Y5, Y7
+	VMULPS     Y4, Y6, Y8
+	VSUBPS     Y8, Y7, Y7
+	VMULPS     Y4, Y5, Y5
+	VMULPS     Y3, Y6, Y6
+	VADDPS     Y6, Y5, Y5
+	VMULPS     Y2, Y7, Y7
+	VMULPS     Y2, Y5, Y5
+	VMOVUPS    Y7, (R11)
+	VMOVUPS    Y5, (R11)(R14*1)
+	ADDQ       R8, R11
+	ADDQ       R9, R12
+	DECQ       R13
+	JNZ        heads
+	ADDQ       $0x00000020, AX
+	ADDQ       $0x00000020, CX
+	ADDQ       $0x00000020, DX
+	ADDQ       $0x00000020, BX
+	SUBQ       $0x00000008, SI
+	JMP        block
 
 tail:
 	TESTQ      SI, SI
-	JZ         done
-	LEAQ       tailMask<>+256(SB), R10
+	JZ         next
+	LEAQ       tailMask<>+256(SB), R11
 	SHLQ       $0x02, SI
-	SUBQ       SI, R10
-	VMOVUPS    (R10), Y3
+	SUBQ       SI, R11
+	VMOVUPS    (R11), Y3
 	VMASKMOVPS (DX), Y3, Y4
 	VMASKMOVPS (BX), Y3, Y5
 	VMULPS     Y0, Y4, Y4
 	VMULPS     Y1, Y5, Y5
-	MOVQ       AX, R10
-	MOVQ       CX, R11
-	MOVQ       DI, R12
+	MOVQ       AX, R11
+	MOVQ       CX, R12
+	MOVQ       DI, R13
 
 tailHeads:
-	VMASKMOVPS (R11), Y3, Y0
-	VMASKMOVPS (R11)(R13*1), Y3, Y1
-	VMULPS     Y4, Y0, Y6
-	VMULPS     Y5, Y1, Y7
-	VSUBPS     Y7, Y6, Y6
-	VMULPS     Y5, Y0, Y0
-	VMULPS     Y4, Y1, Y1
-	VADDPS     Y1, Y0, Y0
+	VMASKMOVPS (R12), Y3, Y6
+	VMASKMOVPS (R12)(R14*1), Y3, Y7
+	PREFETCHT0 (R12)(R10*1)
+	PREFETCHT0 (R12)(R15*1)
+	VMULPS     Y4, Y6, Y8
+	VMULPS     Y5, Y7, Y9
+	VSUBPS     Y9, Y8, Y8
+	VMULPS     Y5, Y6, Y6
+	VMULPS     Y4, Y7, Y7
+	VADDPS     Y7, Y6, Y6
+	VMULPS     Y2, Y8, Y8
 	VMULPS     Y2, Y6, Y6
-	VMULPS     Y2, Y0, Y0
-	VMASKMOVPS Y6, Y3, (R10)
-	VMASKMOVPS Y0, Y3, (R10)(R13*1)
-	ADDQ       R8, R10
-	ADDQ       R9, R11
-	DECQ       R12
+	VMASKMOVPS Y8, Y3, (R11)
+	VMASKMOVPS Y6, Y3, (R11)(R14*1)
+	ADDQ       R8, R11
+	ADDQ       R9, R12
+	DECQ       R13
 	JNZ        tailHeads
 
-done:
+next:
+	MOVQ  DI, AX
+	IMULQ R8, AX
+	ADDQ  AX, (SP)
+	MOVQ  nextRow+48(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 8(SP)
+	MOVQ  nextPosition+72(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 16(SP)
+	DECQ  24(SP)
+	JNZ   row
 	VZEROUPPER
 	RET
 
@@ -1882,25 +1935,37 @@ done:
 	VZEROUPPER
 	RET
 
-// func rotateInterleavedAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
-TEXT ·rotateInterleavedAVX512(SB), NOSPLIT, $0-76
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), DX
-	MOVQ         cos+16(FP), BX
-	MOVQ         sin+24(FP), SI
-	MOVQ         pairs+32(FP), DI
+// func rotateInterleavedAVX512(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
+TEXT ·rotateInterleavedAVX512(SB), NOSPLIT, $32-92
 	MOVQ         heads+40(FP), R8
-	MOVQ         stride+48(FP), R9
-	MOVQ         dim+56(FP), R10
-	VBROADCASTSS cosFactor+64(FP), Z0
-	VBROADCASTSS sinFactor+68(FP), Z1
-	VBROADCASTSS scale+72(FP), Z2
+	MOVQ         stride+56(FP), R9
+	MOVQ         dim+64(FP), R10
+	MOVQ         nextRow+48(FP), R11
+	VBROADCASTSS cosFactor+80(FP), Z0
+	VBROADCASTSS sinFactor+84(FP), Z1
+	VBROADCASTSS scale+88(FP), Z2
 	SHLQ         $0x02, R9
 	SHLQ         $0x02, R10
+	IMUL3Q       $0x00000018, R11, R11
+	MOVQ         dst+0(FP), AX
+	MOVQ         AX, (SP)
+	MOVQ         x+8(FP), AX
+	MOVQ         AX, 8(SP)
+	MOVQ         table+16(FP), AX
+	MOVQ         AX, 16(SP)
+	MOVQ         rows+32(FP), AX
+	MOVQ         AX, 24(SP)
 	VMOVUPS      pairIndex<>+0(SB), Z3
 	VMOVUPS      evenSign<>+0(SB), Z4
 	VXORPS       Z4, Z1, Z1
+
+row:
+	MOVQ (SP), AX
+	MOVQ 8(SP), DX
+	MOVQ 16(SP), BX
+	MOVQ pairs+24(FP), DI
+	LEAQ (BX)(DI*4), SI
 
 block:
 	CMPQ    DI, $0x00000008
@@ -1912,36 +1977,37 @@ block:
 	VPERMPS Z5, Z3, Z6
 	VMULPS  Z1, Z6, Z6
 	MOVQ    AX, CX
-	MOVQ    DX, R11
-	MOVQ    R8, R12
+	MOVQ    DX, R12
+	MOVQ    R8, R13
 
 heads:
-	VMOVUPS   (R11), Z7
-	VPERMILPS $0xb1, Z7, Z8
-	VMULPS    Z4, Z7, Z7
-	VMULPS    Z6, Z8, Z8
-	VADDPS    Z8, Z7, Z7
-	VMULPS    Z2, Z7, Z7
-	VMOVUPS   Z7, (CX)
-	ADDQ      R9, CX
-	ADDQ      R10, R11
-	DECQ      R12
-	JNZ       heads
-	ADDQ      $0x00000040, AX
-	ADDQ      $0x00000040, DX
-	ADDQ      $0x00000020, BX
-	ADDQ      $0x00000020, SI
-	SUBQ      $0x00000008, DI
-	JMP       block
+	VMOVUPS    (R12), Z7
+	PREFETCHT0 (R12)(R11*1)
+	VPERMILPS  $0xb1, Z7, Z8
+	VMULPS     Z4, Z7, Z7
+	VMULPS     Z6, Z8, Z8
+	VADDPS     Z8, Z7, Z7
+	VMULPS     Z2, Z7, Z7
+	VMOVUPS    Z7, (CX)
+	ADDQ       R9, CX
+	ADDQ       R10, R12
+	DECQ       R13
+	JNZ        heads
+	ADDQ       $0x00000040, AX
+	ADDQ       $0x00000040, DX
+	ADDQ       $0x00000020, BX
+	ADDQ       $0x00000020, SI
+	SUBQ       $0x00000008, DI
+	JMP        block
 
 tail:
 	TESTQ     DI, DI
-	JZ        done
+	JZ        next
 	MOVQ      DI, CX
-	MOVQ      $+1, R11
-	SHLQ      CL, R11
-	DECQ      R11
-	KMOVW     R11, K1
+	MOVQ      $+1, R12
+	SHLQ      CL, R12
+	DECQ      R12
+	KMOVW     R12, K1
 	LEAQ      (DI)(DI*1), CX
 	MOVQ      $+1, DI
 	SHLQ      CL, DI
@@ -1951,47 +2017,72 @@ tail:
 	VPERMPS   Z5, Z3, Z4
 	VMULPS    Z0, Z4, Z4
 	VMOVUPS.Z (SI), K1, Y5
-	VPERMPS   Z5, Z3, Z0
-	VMULPS    Z1, Z0, Z0
+	VPERMPS   Z5, Z3, Z6
+	VMULPS    Z1, Z6, Z6
 	MOVQ      AX, CX
-	MOVQ      DX, R11
-	MOVQ      R8, R12
+	MOVQ      DX, R12
+	MOVQ      R8, R13
 
 tailHeads:
-	VMOVUPS.Z (R11), K2, Z1
-	VPERMILPS $0xb1, Z1, Z3
-	VMULPS    Z4, Z1, Z1
-	VMULPS    Z0, Z3, Z3
-	VADDPS    Z3, Z1, Z1
-	VMULPS    Z2, Z1, Z1
-	VMOVUPS   Z1, K2, (CX)
-	ADDQ      R9, CX
-	ADDQ      R10, R11
-	DECQ      R12
-	JNZ       tailHeads
+	VMOVUPS.Z  (R12), K2, Z7
+	PREFETCHT0 (R12)(R11*1)
+	VPERMILPS  $0xb1, Z7, Z8
+	VMULPS     Z4, Z7, Z7
+	VMULPS     Z6, Z8, Z8
+	VADDPS     Z8, Z7, Z7
+	VMULPS     Z2, Z7, Z7
+	VMOVUPS    Z7, K2, (CX)
+	ADDQ       R9, CX
+	ADDQ       R10, R12
+	DECQ       R13
+	JNZ        tailHeads
 
-done:
+next:
+	MOVQ  R8, AX
+	IMULQ R9, AX
+	ADDQ  AX, (SP)
+	MOVQ  nextRow+48(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 8(SP)
+	MOVQ  nextPosition+72(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 16(SP)
+	DECQ  24(SP)
+	JNZ   row
 	VZEROUPPER
 	RET
 
-// func rotateHalfSplitAVX512(dst *float32, x *float32, cos *float32, sin *float32, pairs int, heads int, stride int, dim int, cosFactor float32, sinFactor float32, scale float32)
-// Requires: AVX, AVX512F
-TEXT ·rotateHalfSplitAVX512(SB), NOSPLIT, $0-76
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), DX
-	MOVQ         cos+16(FP), BX
-	MOVQ         sin+24(FP), SI
-	MOVQ         pairs+32(FP), CX
+// func rotateHalfSplitAVX512(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·rotateHalfSplitAVX512(SB), NOSPLIT, $32-92
 	MOVQ         heads+40(FP), DI
-	MOVQ         stride+48(FP), R8
-	MOVQ         dim+56(FP), R9
-	VBROADCASTSS cosFactor+64(FP), Z0
-	VBROADCASTSS sinFactor+68(FP), Z1
-	VBROADCASTSS scale+72(FP), Z2
+	MOVQ         stride+56(FP), R8
+	MOVQ         dim+64(FP), R9
+	MOVQ         nextRow+48(FP), R10
+	VBROADCASTSS cosFactor+80(FP), Z0
+	VBROADCASTSS sinFactor+84(FP), Z1
+	VBROADCASTSS scale+88(FP), Z2
 	SHLQ         $0x02, R8
 	SHLQ         $0x02, R9
-	MOVQ         CX, R10
-	SHLQ         $0x02, R10
+	IMUL3Q       $0x00000018, R10, R10
+	MOVQ         dst+0(FP), AX
+	MOVQ         AX, (SP)
+	MOVQ         x+8(FP), AX
+	MOVQ         AX, 8(SP)
+	MOVQ         table+16(FP), AX
+	MOVQ         AX, 16(SP)
+	MOVQ         rows+32(FP), AX
+	MOVQ         AX, 24(SP)
+	MOVQ         pairs+24(FP), R11
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R10*1), R12
+
+row:
+	MOVQ (SP), AX
+	MOVQ 8(SP), DX
+	MOVQ 16(SP), BX
+	MOVQ pairs+24(FP), CX
+	LEAQ (BX)(CX*4), SI
 
 block:
 	CMPQ    CX, $0x00000010
@@ -2000,67 +2091,82 @@ block:
 	VMOVUPS (SI), Z4
 	VMULPS  Z0, Z3, Z3
 	VMULPS  Z1, Z4, Z4
-	MOVQ    AX, R11
-	MOVQ    DX, R12
-	MOVQ    DI, R13
+	MOVQ    AX, R13
+	MOVQ    DX, R14
+	MOVQ    DI, R15
 
 heads:
-	VMOVUPS (R12), Z5
-	VMOVUPS (R12)(R10*1), Z6
-	VMULPS  Z3, Z5, Z7
-	VMULPS  Z4, Z6, Z8
-	VSUBPS  Z8, Z7, Z7
-	VMULPS  Z4, Z5, Z5
-	VMULPS  Z3, Z6, Z6
-	VADDPS  Z6, Z5, Z5
-	VMULPS  Z2, Z7, Z7
-	VMULPS  Z2, Z5, Z5
-	VMOVUPS Z7, (R11)
-	VMOVUPS Z5, (R11)(R10*1)
-	ADDQ    R8, R11
-	ADDQ    R9, R12
-	DECQ    R13
-	JNZ     heads
-	ADDQ    $0x00000040, AX
-	ADDQ    $0x00000040, DX
-	ADDQ    $0x00000040, BX
-	ADDQ    $0x00000040, SI
-	SUBQ    $0x00000010, CX
-	JMP     block
+	VMOVUPS    (R14), Z5
+	VMOVUPS    (R14)(R11*1), Z6
+	PREFETCHT0 (R14)(R10*1)
+	PREFETCHT0 (R14)(R12*1)
+	VMULPS     Z3, Z5, Z7
+	VMULPS     Z4, Z6, Z8
+	VSUBPS     Z8, Z7, Z7
+	VMULPS     Z4, Z5, Z5
+	VMULPS     Z3, Z6, Z6
+	VADDPS     Z6, Z5, Z5
+	VMULPS     Z2, Z7, Z7
+	VMULPS     Z2, Z5, Z5
+	VMOVUPS    Z7, (R13)
+	VMOVUPS    Z5, (R13)(R11*1)
+	ADDQ       R8, R13
+	ADDQ       R9, R14
+	DECQ       R15
+	JNZ        heads
+	ADDQ       $0x00000040, AX
+	ADDQ       $0x00000040, DX
+	ADDQ       $0x00000040, BX
+	ADDQ       $0x00000040, SI
+	SUBQ       $0x00000010, CX
+	JMP        block
 
 tail:
 	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $+1, R11
-	SHLQ      CL, R11
-	DECQ      R11
-	KMOVW     R11, K1
+	JZ        next
+	MOVQ      $+1, R13
+	SHLQ      CL, R13
+	DECQ      R13
+	KMOVW     R13, K1
 	VMOVUPS.Z (BX), K1, Z3
 	VMOVUPS.Z (SI), K1, Z4
 	VMULPS    Z0, Z3, Z3
 	VMULPS    Z1, Z4, Z4
-	MOVQ      AX, R11
-	MOVQ      DX, R12
-	MOVQ      DI, R13
+	MOVQ      AX, R13
+	MOVQ      DX, R14
+	MOVQ      DI, R15
 
 tailHeads:
-	VMOVUPS.Z (R12), K1, Z0
-	VMOVUPS.Z (R12)(R10*1), K1, Z1
-	VMULPS    Z3, Z0, Z5
-	VMULPS    Z4, Z1, Z6
-	VSUBPS    Z6, Z5, Z5
-	VMULPS    Z4, Z0, Z0
-	VMULPS    Z3, Z1, Z1
-	VADDPS    Z1, Z0, Z0
-	VMULPS    Z2, Z5, Z5
-	VMULPS    Z2, Z0, Z0
-	VMOVUPS   Z5, K1, (R11)
-	VMOVUPS   Z0, K1, (R11)(R10*1)
-	ADDQ      R8, R11
-	ADDQ      R9, R12
-	DECQ      R13
-	JNZ       tailHeads
+	VMOVUPS.Z  (R14), K1, Z5
+	VMOVUPS.Z  (R14)(R11*1), K1, Z6
+	PREFETCHT0 (R14)(R10*1)
+	PREFETCHT0 (R14)(R12*1)
+	VMULPS     Z3, Z5, Z7
+	VMULPS     Z4, Z6, Z8
+	VSUBPS     Z8, Z7, Z7
+	VMULPS     Z4, Z5, Z5
+	VMULPS     Z3, Z6, Z6
+	VADDPS     Z6, Z5, Z5
+	VMULPS     Z2, Z7, Z7
+	VMULPS     Z2, Z5, Z5
+	VMOVUPS    Z7, K1, (R13)
+	VMOVUPS    Z5, K1, (R13)(R11*1)
+	ADDQ       R8, R13
+	ADDQ       R9, R14
+	DECQ       R15
+	JNZ        tailHeads
 
-done:
+next:
+	MOVQ  DI, AX
+	IMULQ R8, AX
+	ADDQ  AX, (SP)
+	MOVQ  nextRow+48(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 8(SP)
+	MOVQ  nextPosition+72(FP), AX
+	SHLQ  $0x02, AX
+	ADDQ  AX, 16(SP)
+	DECQ  24(SP)
+	JNZ   row
 	VZEROUPPER
 	RET

@@ -513,31 +513,41 @@ func scaleMul(t *isa) {
 	finish()
 }
 
-// rotation is what both pairings share: pairs are walked a register at a time, and for each register of cosines and sines all heads.
+// rotation is what both pairings share: row after row, pairs are walked a register at a time, and for each register of cosines and sines all
+// heads.
 type rotation struct {
 	t                           *isa
-	dst, x, cos, sin            GPVirtual
-	pairs, heads, stride, dim   GPVirtual // stride and dim in bytes
+	row                         Mem // of dst, x and the table: 8 bytes each, then the rows left
+	dst, x, cos, sin, pairs     GPVirtual
+	heads, stride, dim, ahead   GPVirtual // the last three in bytes
 	cosFactor, sinFactor, scale VecVirtual
 	headDst, headX, head        GPVirtual
 }
 
-const rotateSignature = "func(dst, x, cos, sin *float32, pairs, heads, stride, dim int, cosFactor, sinFactor, scale float32)"
+const rotateSignature = "func(dst, x, table *float32, pairs, rows, heads, nextRow, stride, dim, nextPosition int, cosFactor, sinFactor, scale float32)"
+
+// rowsAhead is how many rows ahead of its work a rotation asks for memory: heads of one row are too short for the hardware to notice.
+const rowsAhead = 6
 
 func newRotation(t *isa) *rotation {
 	r := &rotation{
-		t: t, dst: pointer("dst"), x: pointer("x"), cos: pointer("cos"), sin: pointer("sin"),
-		pairs: pointer("pairs"), heads: pointer("heads"), stride: pointer("stride"), dim: pointer("dim"),
+		t: t, row: AllocLocal(32),
+		dst: GP64(), x: GP64(), cos: GP64(), sin: GP64(), pairs: GP64(),
+		heads: pointer("heads"), stride: pointer("stride"), dim: pointer("dim"), ahead: pointer("nextRow"),
 		cosFactor: t.broadcast("cosFactor"), sinFactor: t.broadcast("sinFactor"), scale: t.broadcast("scale"),
 		headDst: GP64(), headX: GP64(), head: GP64(),
 	}
 	SHLQ(Imm(2), r.stride)
 	SHLQ(Imm(2), r.dim)
+	IMUL3Q(U32(4*rowsAhead), r.ahead, r.ahead)
+	for i, name := range []string{"dst", "x", "table", "rows"} {
+		MOVQ(pointer(name), r.row.Offset(8*i))
+	}
 	return r
 }
 
-// walk emits the loops over steps of so many pairs, which move on by so many elements of a head. table emits what a step does once and returns
-// what emits its work on one head.
+// walk emits the loops over rows and over steps of so many pairs, which move on by so many elements of a head. table emits what a step does
+// once and returns what emits its work on one head.
 func (r *rotation) walk(pairs, elements int, table func(tail bool) (head func())) {
 	loop := func(name string, tail bool) {
 		head := table(tail)
@@ -551,6 +561,12 @@ func (r *rotation) walk(pairs, elements int, table func(tail bool) (head func())
 		DECQ(r.head)
 		JNZ(LabelRef(name))
 	}
+	Label("row")
+	for i, p := range []GPVirtual{r.dst, r.x, r.cos} {
+		MOVQ(r.row.Offset(8*i), p)
+	}
+	Load(Param("pairs"), r.pairs)
+	LEAQ(Mem{Base: r.cos, Index: r.pairs, Scale: 4}, r.sin)
 	Label("block")
 	CMPQ(r.pairs, U32(pairs))
 	JL(LabelRef("tail"))
@@ -563,9 +579,20 @@ func (r *rotation) walk(pairs, elements int, table func(tail bool) (head func())
 	JMP(LabelRef("block"))
 	Label("tail")
 	TESTQ(r.pairs, r.pairs)
-	JZ(LabelRef("done"))
+	JZ(LabelRef("next"))
 	loop("tailHeads", true)
-	Label("done")
+	Label("next")
+	step := GP64()
+	MOVQ(r.heads, step)
+	IMULQ(r.stride, step)
+	ADDQ(step, r.row)
+	for i, name := range []string{"nextRow", "nextPosition"} {
+		Load(Param(name), step)
+		SHLQ(Imm(2), step)
+		ADDQ(step, r.row.Offset(8*(i+1)))
+	}
+	DECQ(r.row.Offset(24))
+	JNZ(LabelRef("row"))
 	finish()
 }
 
@@ -599,6 +626,7 @@ func rotateInterleaved(t *isa) {
 		cos, sin := spread(r.cos, r.cosFactor), spread(r.sin, r.sinFactor)
 		return func() {
 			v := t.loadFrom(Mem{Base: r.headX}, k, t.reg)
+			PREFETCHT0(Mem{Base: r.headX, Index: r.ahead, Scale: 1})
 			swapped := t.reg()
 			VPERMILPS(Imm(0xb1), v, swapped)
 			VMULPS(cos, v, v)
@@ -614,9 +642,9 @@ func rotateInterleaved(t *isa) {
 func rotateHalfSplit(t *isa) {
 	begin(t, "rotateHalfSplit", rotateSignature, "turns pairs (i, pairs+i) of every head.")
 	r := newRotation(t)
-	between := GP64()
-	MOVQ(r.pairs, between)
+	between, highAhead := pointer("pairs"), GP64()
 	SHLQ(Imm(2), between)
+	LEAQ(Mem{Base: between, Index: r.ahead, Scale: 1}, highAhead)
 	r.walk(t.lanes(), t.lanes(), func(tail bool) func() {
 		var k *mask
 		if tail {
@@ -628,6 +656,8 @@ func rotateHalfSplit(t *isa) {
 		return func() {
 			low, high := Mem{Base: r.headX}, Mem{Base: r.headX, Index: between, Scale: 1}
 			a, b := t.loadFrom(low, k, t.reg), t.loadFrom(high, k, t.reg)
+			PREFETCHT0(Mem{Base: r.headX, Index: r.ahead, Scale: 1})
+			PREFETCHT0(Mem{Base: r.headX, Index: highAhead, Scale: 1})
 			ac, bs := t.reg(), t.reg()
 			VMULPS(cos, a, ac)
 			VMULPS(sin, b, bs)
