@@ -17,6 +17,7 @@ type scratch struct {
 	kern   *kernels
 	stride int       // from one lane's query or sums to the next's
 	q, o   []float32 // [lanes][stride] rotated and scaled queries; Σ 2^(score−max)·value
+	raw    []float32 // [lanes][HeadDim] queries as they are, for the next part
 	panels []panel
 	scores []float32                     // [maxLanes][scoreStride] of one panel and one block
 	seen   [maxLanes * blockWords]uint64 // keys of the block that each lane sees
@@ -59,6 +60,9 @@ func (s *scratch) resize(n, headDim int, widen bool, words int) {
 	}
 	if cap(s.words) < words {
 		s.words = make([]uint64, words)
+	}
+	if len(s.raw) < n*headDim {
+		s.raw = mem.Floats(n * headDim)
 	}
 	if n *= s.stride; len(s.q) < n {
 		s.q, s.o = mem.Floats(n), mem.Floats(n)
@@ -107,7 +111,7 @@ func (k *Kernel) attendTile(s *scratch, q *Query, t tile, kv int) {
 			f *= p.Scale
 		}
 		if !packed || f != factor || p.Shift != shift && k.rope != nil {
-			k.pack(s, q, t, kv, p.Shift, f)
+			k.pack(s, q, t, kv, p.Shift, f, !packed)
 			shift, factor, packed = p.Shift, f, true
 		}
 		muted := k.setBias(s, p, kv)
@@ -293,17 +297,25 @@ func (k *Kernel) hidden(p *Part, kv int) bool {
 	return true
 }
 
-// pack rotates and scales the tile's queries for one part.
-func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float32) {
-	d, heads := k.headDim, k.heads*k.headDim
-	src := q.Q[int(t.row)*heads+kv*k.group*d:]
+// pack rotates and scales the tile's queries for one part, the first or a further one.
+func (k *Kernel) pack(s *scratch, q *Query, t tile, kv, shift int, factor float32, first bool) {
+	d := k.headDim
+	width, nextRow := k.group*d, k.heads*d
+	src := q.Q[int(t.row)*nextRow+kv*width:]
+	if t.rows > 1 && len(q.Parts) > 2 {
+		// Rows stand so far apart that they drive each other out of the caches: they are gathered for the parts to come.
+		for i := 0; first && i < int(t.rows); i++ {
+			copy(s.raw[i*width:(i+1)*width], src[i*nextRow:])
+		}
+		src, nextRow = s.raw, width
+	}
 	if k.rope != nil {
-		place := posenc.Place{Rows: int(t.rows), Heads: k.group, NextRow: heads, Stride: s.stride}
+		place := posenc.Place{Rows: int(t.rows), Heads: k.group, NextRow: nextRow, Stride: s.stride}
 		k.rope.RotateTo(s.q, src, place, shift+int(t.row), factor)
 		return
 	}
 	for i := range t.lanes(k) {
-		s.kern.scale(s.q[i*s.stride:][:d], src[i/k.group*heads+i%k.group*d:][:d], factor)
+		s.kern.scale(s.q[i*s.stride:][:d], src[i/k.group*nextRow+i%k.group*d:][:d], factor)
 	}
 }
 
