@@ -24,9 +24,9 @@ func (a *Arena) take(n int) []float32 {
 	a.next = max(a.next, firstSlab)
 	if n > len(a.free) {
 		if n > a.next/2 {
-			return mem.Floats(n)
+			return mem.Lasting(n)
 		}
-		a.free = mem.Floats(a.next)
+		a.free = mem.Lasting(a.next)
 		a.next = min(2*a.next, largestSlab)
 	}
 	x := a.free[:n:n]

@@ -1,8 +1,6 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
-// Package mem allocates the memory that kernels stream: it starts on a cache line, and where it is long and the system is willing it lies in
-// large pages. Reading a long cache or all weights of a model takes an address translation every few thousand bytes otherwise, and in a
-// virtual machine each of them can cost as much as reading from memory.
+// Package mem allocates the memory that kernels stream, which starts on a cache line, and lays what stays for long in large pages.
 package mem
 
 import "unsafe"
@@ -18,7 +16,6 @@ func Bytes(n int) []byte {
 		from := -misaligned(b) & (Align - 1)
 		b = b[from : from+n : from+n]
 	}
-	preferLargePages(b)
 	return b
 }
 
@@ -27,6 +24,15 @@ func Floats(n int) []float32 {
 	const size = 4
 	b := Bytes((n*size + Align - 1) &^ (Align - 1))
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/size)[:n:n]
+}
+
+// Lasting is Floats for what is filled once and read over and over, such as the weights of a model: in large pages, which the system is asked
+// for, reading all of it takes fewer address translations than in thousands of small ones. Making large pages takes the system longer, so it
+// does not pay for keys and values, which come and go.
+func Lasting(n int) []float32 {
+	x := Floats(n)
+	preferLargePages(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*n))
+	return x
 }
 
 // Aligned reports whether b starts at a multiple of Align.
