@@ -173,19 +173,23 @@ func (ws *Workspace) part(p *pool.Pool, workers int, quantised bool) {
 			ws.a = mem.Floats(n)
 		}
 		m.packed = ws.a
-		run(p, serial, m.tiles, ws.packFn)
+		run(p, serial, false, m.tiles, ws.packFn)
 	}
-	run(p, serial, m.cut(workers, quantised), ws.blockFn)
+	// Of a single tile of rows, tasks read weights that follow each other in memory.
+	run(p, serial, m.tiles == 1, m.cut(workers, quantised), ws.blockFn)
 }
 
-func run(p *pool.Pool, serial bool, n int, body func(worker, i int)) {
-	if serial {
+func run(p *pool.Pool, serial, near bool, n int, body func(worker, i int)) {
+	switch {
+	case serial:
 		for i := range n {
 			body(0, i)
 		}
-		return
+	case near:
+		p.ForNear(n, body)
+	default:
+		p.For(n, body)
 	}
-	p.For(n, body)
 }
 
 // cut decides the tasks: blocks of tiles whose packed rows fit a cache, times groups of panels, enough of them for the workers. It returns

@@ -10,6 +10,8 @@
 // The goroutine that calls For always takes part in its own loop and never waits for a worker to become free: it waits only for workers
 // that are inside one of its iterations. Hence a For inside a body, or many goroutines calling For at once, cannot deadlock; when every
 // worker is busy a loop simply runs on its caller.
+//
+// ForNear is For for bodies that read memory in the order of their iterations: each worker then goes through a stretch of it.
 package pool
 
 import (
@@ -40,6 +42,8 @@ type loop struct {
 	next    atomic.Int64 // next iteration to hand out
 	_       [56]byte     // keeps the counter, which every worker writes, away from the fields that they read
 	n       int64
+	near    bool
+	ranges  ranges // of a near loop, in place of next
 	body    func(worker, i int)
 	joined  int       // workers inside; under Pool.mu
 	left    sync.Cond // signalled when joined falls to 0
@@ -90,7 +94,14 @@ func (p *Pool) Close() {
 //
 // If a body panics, iterations not yet begun are dropped and, once running ones have returned, the panic continues in the caller with
 // the same value.
-func (p *Pool) For(n int, body func(worker, i int)) {
+func (p *Pool) For(n int, body func(worker, i int)) { p.run(n, false, body) }
+
+// ForNear is For with neighbouring iterations given to the same worker, one after the other, as far as all workers keep pace. It is for bodies
+// of about the same length that read memory next to each other: what one of them brings into a core's cache ahead of its work, the next
+// one finds there. n must be below 2³².
+func (p *Pool) ForNear(n int, body func(worker, i int)) { p.run(n, true, body) }
+
+func (p *Pool) run(n int, near bool, body func(worker, i int)) {
 	if n <= 0 {
 		return
 	}
@@ -100,18 +111,44 @@ func (p *Pool) For(n int, body func(worker, i int)) {
 		}
 		return
 	}
-	l := p.begin(n, body)
+	l := p.begin(n, near, body)
 	defer p.end(l) // also when body panics or ends the goroutine: workers may still be inside
-	for {
-		i := l.next.Add(1) - 1
-		if i >= l.n {
-			return
-		}
-		body(0, int(i))
+	l.work(0)
+}
+
+// work runs iterations as worker w until there are none.
+func (l *loop) work(w int) {
+	for i := l.take(w); i >= 0; i = l.take(w) {
+		l.body(w, i)
 	}
 }
 
-func (p *Pool) begin(n int, body func(worker, i int)) *loop {
+// take returns an iteration for worker w, −1 if there are none.
+func (l *loop) take(w int) int {
+	if l.near {
+		return l.ranges.take(w)
+	}
+	if i := l.next.Add(1) - 1; i < l.n {
+		return int(i)
+	}
+	return -1
+}
+
+// open reports whether there are iterations to hand out.
+func (l *loop) open() bool {
+	if l.near {
+		return l.ranges.left()
+	}
+	return l.next.Load() < l.n
+}
+
+// drop keeps further iterations from being handed out.
+func (l *loop) drop() {
+	l.next.Store(l.n)
+	l.ranges.drop()
+}
+
+func (p *Pool) begin(n int, near bool, body func(worker, i int)) *loop {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var l *loop
@@ -122,8 +159,14 @@ func (p *Pool) begin(n int, body func(worker, i int)) *loop {
 		l = new(loop)
 		l.left.L = &p.mu
 	}
-	l.n, l.body = int64(n), body
+	l.n, l.near, l.body = int64(n), near, body
 	l.next.Store(0)
+	if near {
+		if l.ranges == nil {
+			l.ranges = make(ranges, p.workers)
+		}
+		l.ranges.deal(n)
+	}
 	p.loops = append(p.loops, l)
 	p.begun.Add(1)
 	for range min(p.idle, n-1) {
@@ -134,7 +177,7 @@ func (p *Pool) begin(n int, body func(worker, i int)) *loop {
 
 // end closes the loop to workers, waits for those inside, and raises a worker's panic.
 func (p *Pool) end(l *loop) {
-	l.next.Store(l.n) // no effect after a normal end; drops the rest when the caller's own body panicked
+	l.drop() // no effect after a normal end; drops the rest when the caller's own body panicked
 	p.mu.Lock()
 	for i, o := range p.loops {
 		if o == l {
@@ -188,13 +231,7 @@ func (p *Pool) work(w int) {
 				}
 				p.leave(l, !done, v)
 			}()
-			for {
-				i := l.next.Add(1) - 1
-				if i >= l.n {
-					break
-				}
-				l.body(w, int(i))
-			}
+			l.work(w)
 			done = true
 		}()
 	}
@@ -209,7 +246,7 @@ func (p *Pool) join() *loop {
 			return nil
 		}
 		for _, l := range p.loops {
-			if l.next.Load() < l.n {
+			if l.open() {
 				l.joined++
 				l.inside.Add(1)
 				return l
@@ -235,7 +272,7 @@ func (p *Pool) leave(l *loop, failed bool, v any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if failed {
-		l.next.Store(l.n)
+		l.drop()
 		if !l.failed {
 			l.failed, l.failure = true, v
 		}
