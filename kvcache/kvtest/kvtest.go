@@ -60,6 +60,9 @@ func CheckLeaks(tb testing.TB, s interface{ Metrics() kvcache.Metrics }) {
 func CheckMetrics(tb testing.TB, m kvcache.Metrics) {
 	tb.Helper()
 	checkGauges(tb, m)
+	if len(m.Tiers) > 0 {
+		m = m.Tiers[0] // memory
+	}
 	check := func(ok bool, what string) {
 		tb.Helper()
 		if !ok {
