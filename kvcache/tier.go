@@ -73,7 +73,7 @@ func (t *tier) delete(ctx context.Context, k Key) error {
 	if err := t.queue.cancel(ctx, k); err != nil {
 		return err
 	}
-	if t.reads.down.Load() {
+	if t.reads.down.Load() || t.stuck.Load() > 0 { // a write that did not come back in time may come through later
 		t.skipped.Add(1)
 		return errDown
 	}

@@ -182,8 +182,8 @@ func (t *Tiered) Flush(ctx context.Context) error {
 }
 
 // Metrics returns the metrics of every tier in Tiers. The numbers of the whole are those of memory, except: a KV from a lower tier is a hit and
-// not a put, and ReadTime and Failures, Corrupt, Skipped, Dropped and the queue are what happened on the way to the lower tiers as well. Down
-// says that one is out of use.
+// not a put; ReadTime, Failures, Corrupt, Skipped, Dropped and the queue are what happened on the way to the lower tiers; Down says that one is
+// out of use.
 func (t *Tiered) Metrics() Metrics {
 	fetched, bytes := t.fetched.Load(), t.fetchedBytes.Load() // before the misses and puts that they are a part of
 	all := t.memory.Metrics()
@@ -192,6 +192,7 @@ func (t *Tiered) Metrics() Metrics {
 	all.Hits += fetched
 	all.Misses -= fetched
 	all.Puts -= fetched
+	all.Failures = 0 // memory's are flights
 	all.ReadBytes += bytes
 	all.WriteBytes -= bytes
 	for _, tier := range t.tiers {
