@@ -24,6 +24,7 @@ type Workspace struct {
 	tiles   []tile // longest first
 	scratch []scratch
 	body    func(worker, i int)
+	along   func(worker, i int)
 	decode  decode
 
 	masked     MaskedQuery // of AttendMask
@@ -82,7 +83,7 @@ func (ws *Workspace) ready(workers, rows int, widen bool, words int) {
 		ws.scratch[i].resize(rows*ws.kernel.group, ws.kernel.headDim, widen, words)
 	}
 	if ws.body == nil {
-		ws.body, ws.decode.body, ws.maskedBody = ws.run, ws.merge, ws.runMasked
+		ws.body, ws.along, ws.decode.body, ws.maskedBody = ws.run, ws.runAlong, ws.merge, ws.runMasked
 	}
 }
 
@@ -122,7 +123,16 @@ func (ws *Workspace) finish() {
 
 // run computes task i: one tile for one key/value head.
 func (ws *Workspace) run(worker, i int) {
-	k, t, kv := ws.kernel, ws.tiles[i/ws.kernel.kvHeads], i%ws.kernel.kvHeads
+	ws.attend(worker, ws.tiles[i/ws.kernel.kvHeads], i%ws.kernel.kvHeads)
+}
+
+// runAlong is run for ranges of keys, head by head, since those of a head follow each other in memory.
+func (ws *Workspace) runAlong(worker, i int) {
+	ws.attend(worker, ws.tiles[i%len(ws.tiles)], i/len(ws.tiles))
+}
+
+func (ws *Workspace) attend(worker int, t tile, kv int) {
+	k := ws.kernel
 	s, q := &ws.scratch[worker], &ws.queries[t.query]
 	k.attendTile(s, q, t, kv)
 	if t.piece < 0 {
@@ -155,7 +165,11 @@ func (k *Kernel) Attend(p *pool.Pool, ws *Workspace, queries []Query) error {
 	}
 	defer ws.finish()
 	ws.prepare(k, queries, p.Workers())
-	p.For(len(ws.tiles)*k.kvHeads, ws.body)
+	if len(ws.tiles) == ws.decode.pieces {
+		p.ForNear(len(ws.tiles)*k.kvHeads, ws.along)
+	} else {
+		p.For(len(ws.tiles)*k.kvHeads, ws.body)
+	}
 	p.For(len(ws.decode.split)*k.kvHeads, ws.decode.body)
 	return nil
 }

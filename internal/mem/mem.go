@@ -11,12 +11,16 @@ const Align = 64
 // Bytes returns n zeros.
 func Bytes(n int) []byte {
 	b := make([]byte, n)
-	if skip := misaligned(b); skip != 0 { // today's allocator aligns such sizes by itself, which nothing promises
-		b = make([]byte, n+Align-1)
-		from := -misaligned(b) & (Align - 1)
-		b = b[from : from+n : from+n]
+	if !Aligned(b) { // today's allocator aligns long slices by itself, which nothing promises
+		b = within(make([]byte, n+Align-1), n)
 	}
 	return b
+}
+
+// within returns the first n bytes of b at a multiple of Align.
+func within(b []byte, n int) []byte {
+	from := -misaligned(b) & (Align - 1)
+	return b[from : from+n : from+n]
 }
 
 // Floats returns n zeros. The collector does not move heap objects.

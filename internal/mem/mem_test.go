@@ -38,6 +38,12 @@ func TestAlignedAndZero(t *testing.T) {
 			}
 		}
 	}
+	for from := range Align {
+		b := within(make([]byte, 3*Align)[from:], 100)
+		require.Len(t, b, 100)
+		require.Equal(t, 100, cap(b))
+		require.True(t, Aligned(b), "from %d", from)
+	}
 	b := Bytes(128)
 	require.False(t, Aligned(b[1:]))
 	require.True(t, Aligned(b[64:]))
