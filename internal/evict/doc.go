@@ -18,9 +18,9 @@
 //
 // Three things are fixed here that the papers leave open:
 //
-//   - Weight is relative to the mean cost per byte of all that was added so far, within
-//     a factor of 64. An entry of unknown cost weighs 1, that is, as if its cost were
-//     in proportion to its bytes. No unit and no absurd cost can upset the order.
+//   - Weight stays within a factor of 64 of the mean of what was added lately, and an
+//     entry of unknown cost weighs that mean, that is, as if its cost were in proportion
+//     to its bytes. So no absurd cost can upset the order for long.
 //   - Uses count up to 16. An entry that was used a million times and then no more
 //     goes after a bounded number of turnovers of the cache, as it must.
 //   - An entry that is held is not chosen while one that is not exists. Using, holding

@@ -6,7 +6,8 @@ import "math"
 
 const (
 	maxUses   = 16
-	maxWeight = 64
+	maxWeight = 64   // times the mean
+	latest    = 1024 // how many items the mean is of, about
 )
 
 // Item is an entry of a cache as the policy sees it. The cache makes it, with Value set, and may embed it. An item is in one policy at most.
@@ -36,8 +37,9 @@ func (r rank) less(o rank) bool {
 type Policy[V any] struct {
 	age   float64
 	turn  uint64
-	bytes float64 // of all items of known cost, ever
-	cost  float64 // theirs
+	unit  float64 // cost per byte of the first item of known cost: weights are multiples of it
+	bytes float64 // of the latest items of known cost
+	cost  float64 // theirs, in units
 	idle  heap[V] // may have items that are held
 	held  heap[V] // has none that are not
 }
@@ -51,18 +53,22 @@ func (p *Policy[V]) Add(it *Item[V], bytes int64, cost float64, held bool) {
 	p.idle.push(it)
 }
 
-// weigh returns the cost per byte as a multiple of the mean.
+// weigh returns the cost per byte in units.
 func (p *Policy[V]) weigh(bytes, cost float64) float64 {
-	if !(cost > 0) || math.IsInf(cost, 1) {
-		return 1
-	}
 	weight := 1.0
-	if p.bytes > 0 {
-		weight = min(max(cost*p.bytes/(bytes*p.cost), 1.0/maxWeight), maxWeight)
-		cost = weight * bytes * p.cost / p.bytes
+	switch known := cost > 0 && !math.IsInf(cost, 1); {
+	case p.unit == 0 && !known:
+		return weight
+	case p.unit == 0:
+		p.unit = cost / bytes
+	case !known:
+		return p.cost / p.bytes
+	default:
+		mean := p.cost / p.bytes
+		weight = min(max(cost/bytes/p.unit, mean/maxWeight), mean*maxWeight)
 	}
-	p.bytes += bytes
-	p.cost += cost
+	p.bytes += bytes - p.bytes/latest
+	p.cost += weight*bytes - p.cost/latest
 	return weight
 }
 

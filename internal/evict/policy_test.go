@@ -17,6 +17,7 @@ type plain struct {
 	items       []*plainItem
 	age         float64
 	clock       int
+	unit        float64
 	bytes, cost float64
 }
 
@@ -25,6 +26,23 @@ type plainItem struct {
 	uses, weight, priority float64
 	used                   int
 	held                   bool
+}
+
+func (p *plain) weight(bytes, cost float64) float64 {
+	mean := 1.0
+	if p.bytes > 0 {
+		mean = p.cost / p.bytes
+	}
+	if !(cost > 0) || math.IsInf(cost, 1) {
+		return mean
+	}
+	if p.unit == 0 {
+		p.unit = cost / bytes
+	}
+	weight := max(mean/64, min(mean*64, cost/bytes/p.unit))
+	p.bytes = p.bytes*(1-1.0/1024) + bytes
+	p.cost = p.cost*(1-1.0/1024) + bytes*weight
+	return weight
 }
 
 func (p *plain) use(it *plainItem, uses float64) {
@@ -72,16 +90,7 @@ func TestPolicyAgainstPlain(t *testing.T) {
 			it := &plainItem{Item: &Item[int]{Value: next}, weight: 1, held: rapid.Bool().Draw(t, "held")}
 			next++
 			policy.Add(it.Item, bytes, cost, it.held)
-			if cost > 0 && !math.IsInf(cost, 1) {
-				b := float64(max(bytes, 1))
-				if model.bytes > 0 {
-					mean := model.cost / model.bytes
-					it.weight = max(1.0/64, min(64, cost/b/mean))
-					cost = it.weight * mean * b
-				}
-				model.bytes += b
-				model.cost += cost
-			}
+			it.weight = model.weight(float64(max(bytes, 1)), cost)
 			require.InEpsilon(t, it.weight, it.Item.weight, 1e-9)
 			it.weight = it.Item.weight // to the last bit
 			model.items = append(model.items, it)
