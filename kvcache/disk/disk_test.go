@@ -125,7 +125,11 @@ func isEntry(name string) bool { return strings.HasSuffix(name, ".kv") }
 // The file is what the package comment says, read here by offsets written out by hand.
 func TestFileFormat(t *testing.T) {
 	for _, format := range attention.Formats() {
-		for _, shape := range []kvcache.Shape{{1, 1, 1, format}, {3, 2, 5, format}, {40, 1, 8, format}} {
+		for _, shape := range []kvcache.Shape{
+			{Layers: 1, KVHeads: 1, HeadDim: 1, Format: format},
+			{Layers: 3, KVHeads: 2, HeadDim: 5, Format: format},
+			{Layers: 40, KVHeads: 1, HeadDim: 8, Format: format},
+		} {
 			for _, tokens := range []int{0, 1, 16, 33} {
 				dir := t.TempDir()
 				s := openStore(t, dir, Options{})

@@ -38,8 +38,8 @@
 //	v1/<2 digits>/tmp-<owner>-<n>  a file being written
 //
 // Nothing else is needed: the index is made of names and sizes when a store is opened. Costs are in the headers, which are read when an
-// entry is used or about to be evicted, not before: a folder's listing is one thing to read from a disk, a hundred thousand headers are as
-// many. Files of other names are left alone.
+// entry is used or about to be evicted, and of some thirty entries to know the mean: a folder's listing is one thing to read from a
+// disk, a hundred thousand headers are as many. Files of other names are left alone.
 //
 // # Writing
 //

@@ -152,8 +152,8 @@ func (s *Store) shrink() error {
 
 // evict removes one entry, or brings itself closer to that. It reports false if all are held. It takes mu.
 //
-// The header of a file that was found by a scan is read when it is about to go, not before. Until then the policy takes its cost per byte
-// to be the mean. If it turns out to be dearer, it gets another turn.
+// The header of most files that a scan found is read when they are about to go, not before. Until then the policy takes their cost per byte
+// to be the mean. If one turns out to be dearer, it gets another turn.
 func (s *Store) evict() (progress bool, err error) {
 	if s.locked != nil {
 		return false, s.locked

@@ -54,6 +54,9 @@ func (s *Store) list(f *folder) ([]found, error) {
 // scanners is how many folders are listed at a time: on a disk that has to look for them, more than there are processors.
 const scanners = 8
 
+// sample is about how many headers are read when a store is opened, so that it is known what a dear entry is.
+const sample = 32
+
 // scan fills the empty index, the entry used last at the end of the policy's queue.
 func (s *Store) scan() error {
 	var wg sync.WaitGroup
@@ -77,8 +80,15 @@ func (s *Store) scan() error {
 	slices.SortFunc(all, func(a, b found) int { return a.time.Compare(b.time) })
 	entries := make([]entry, len(all))
 	for i, x := range all {
-		entries[i] = entry{key: x.key, bytes: onDisk(x.size), used: x.time}
-		s.insert(&entries[i])
+		e := &entries[i]
+		*e = entry{key: x.key, bytes: onDisk(x.size), used: x.time}
+		if i%(len(all)/sample+1) == 0 {
+			if h, err := s.readHeader(s.path(e.key), e.key); err == nil { // otherwise Get takes care of it
+				e.cost = h.info.Cost
+				s.learn(e)
+			}
+		}
+		s.insert(e)
 	}
 	return nil
 }
