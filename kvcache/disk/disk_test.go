@@ -50,6 +50,12 @@ func checkHandle(tb testing.TB, h *kvcache.Handle, seed uint64) {
 	require.Equal(tb, infoOf(seed), h.KV().Info())
 }
 
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	require.TestingT
+	Helper()
+}
+
 func openStore(tb testing.TB, dir string, opt Options) *Store {
 	tb.Helper()
 	s, err := Open(dir, opt)
@@ -83,7 +89,7 @@ func has(tb testing.TB, s *Store, seed uint64) bool {
 }
 
 // checkMetrics recomputes the gauges from the index.
-func checkMetrics(tb testing.TB, s *Store) {
+func checkMetrics(tb tester, s *Store) {
 	tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +114,7 @@ func checkMetrics(tb testing.TB, s *Store) {
 }
 
 // files returns the names below dir for which match says yes.
-func files(tb testing.TB, dir string, match func(name string) bool) (paths []string) {
+func files(tb tester, dir string, match func(name string) bool) (paths []string) {
 	tb.Helper()
 	require.NoError(tb, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && match(d.Name()) {
