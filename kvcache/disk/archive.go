@@ -164,8 +164,8 @@ func (in *importer) file(ctx context.Context, s *Store, n uint64) (kept bool, er
 }
 
 func (in *importer) header(n uint64) (*header, error) {
-	if n < uint64(headerLen(1)) || n > uint64(headerLen(maxLayers)+kvcache.MaxKVBytes) {
-		return nil, &ArchiveError{in.entry, fmt.Sprintf("length: %d bytes, must be in [%d, %d]", n, headerLen(1), headerLen(maxLayers)+kvcache.MaxKVBytes)}
+	if least, most := headerLen(1), headerLen(maxLayers)+kvcache.MaxKVBytes; n < uint64(least) || n > uint64(most) {
+		return nil, &ArchiveError{in.entry, fmt.Sprintf("length: %d bytes, must be in [%d, %d]", n, least, most)}
 	}
 	b := make([]byte, headerLen(1), blockSize)
 	if _, err := io.ReadFull(in.r, b); err != nil {

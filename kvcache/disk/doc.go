@@ -26,7 +26,7 @@
 //	H           L each the layers, as kvcache.KV.Data has them
 //
 // and not a byte more. Every byte is covered by a checksum, padding included, and CRC-32C (Castagnoli) finds every error of up to three
-// bits, and every burst of up to 32, in its region. It is the checksum that processors compute: one core verifies about as fast as
+// bits, and every burst of up to 32, in a region of up to 256 MiB. It is the checksum that processors compute: one core verifies about as fast as
 // it reads memory. Every layer starts at a multiple of 64 bytes in the file and, since a mapping starts at a page, in memory.
 //
 // The folder holds
@@ -39,7 +39,7 @@
 //
 // Nothing else is needed: the index is made of names and sizes when a store is opened. Costs are in the headers, which are read when an
 // entry is used or about to be evicted, and of some thirty entries to know the mean: a folder's listing is one thing to read from a
-// disk, a hundred thousand headers are as many. Files of other names are left alone.
+// disk, a hundred thousand headers are as many things. Files of other names are left alone.
 //
 // # Writing
 //
@@ -59,10 +59,10 @@
 // A damaged file is moved to the quarantine, counted and reported, and Get returns a *[kvcache.CorruptError].
 //
 // Checksums find what a disk, a cable or a crash did. They do not tell who wrote a file: whoever can write to the folder can put a
-// KV of its choice there. Damage to pages after they were verified is not found until the file is mapped again. And a mapping ends with a
-// signal that ends the process if another program shortens a mapped file, or the disk cannot read a page again that the system had dropped. Neither
-// a store nor its tools ever shorten a file. While a file is being verified, which is when most pages are read from the disk, such a page is
-// an error like any other.
+// KV of its choice there. Damage to pages after they were verified is not found until the file is mapped again. And reading a mapping ends
+// the process (SIGBUS) if another program shortened the file, or if the disk cannot read again a page that the system had dropped. No
+// store ever shortens a file. While a file is being verified, which is when most pages are read from the disk, such a page is an error like
+// any other.
 //
 // # Budget
 //

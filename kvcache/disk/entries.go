@@ -109,7 +109,7 @@ func (s *Store) Verify(ctx context.Context, report func(Entry, error)) error {
 // DeleteFunc removes the entries that match, and returns how many there were and the disk blocks they took, in bytes. Files whose headers are
 // damaged are left to Verify. When it returns without an error none comes back.
 func (s *Store) DeleteFunc(ctx context.Context, match func(Entry) bool) (entries int, bytes int64, err error) {
-	if err := s.beginWrite(); err != nil {
+	if err := s.beginWrite("delete", kvcache.Key{}); err != nil {
 		return 0, 0, err
 	}
 	defer s.ops.Done()

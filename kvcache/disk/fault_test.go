@@ -356,7 +356,10 @@ func TestEveryOperationFails(t *testing.T) {
 		require.True(t, kinds[kind], "the session does no %s", kind)
 	}
 	for _, after := range []bool{false, true} {
-		for _, n := range interesting {
+		for i, n := range interesting {
+			if testing.Short() && i%3 != 0 {
+				continue
+			}
 			dir := t.TempDir()
 			at := ""
 			fsys := &faultFS{fail: func(i int, op string) error {
@@ -439,7 +442,7 @@ func TestReadOnly(t *testing.T) {
 	require.ErrorIs(t, s.Put(ctx, keyOf(3), makeKV(3)), syscall.EROFS)
 	require.ErrorIs(t, s.Delete(ctx, keyOf(1)), syscall.EROFS)
 	require.True(t, has(t, s, 1))
-	require.EqualValues(t, 1, s.Metrics().Failures)
+	require.EqualValues(t, 2, s.Metrics().Failures)
 
 	_, err = open(fsys, filepath.Join(t.TempDir(), "absent"), Options{})
 	require.ErrorIs(t, err, syscall.EROFS)

@@ -86,17 +86,12 @@ func (s *Store) lead(ctx context.Context, k kvcache.Key, start time.Time) (*kvca
 	if err != nil && ctx.Err() == nil {
 		s.m.Misses++
 	}
-	over := s.opt.Budget != 0 && s.m.Bytes > s.opt.Budget // with what another process wrote
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	s.stamp(k, start)
-	if over && s.locked == nil {
-		if err := s.shrink(); err != nil {
-			s.failed("evict", kvcache.Key{}, err, time.Since(start))
-		}
-	}
+	s.relieve() // it may be another's
 	return h, nil
 }
 

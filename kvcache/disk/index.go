@@ -135,17 +135,25 @@ func (s *Store) unreserve(n int64) {
 	s.freed = make(chan struct{})
 }
 
-// shrink evicts what is above the budget and not held. It takes mu.
-func (s *Store) shrink() error {
+// over reports whether entries exceed the budget. This process sees to it that its own do not, but finds those of others.
+func (s *Store) over() bool { return s.opt.Budget != 0 && s.m.Bytes > s.opt.Budget && s.locked == nil }
+
+// relieve evicts what is above the budget and not held. It takes mu.
+func (s *Store) relieve() {
+	start := time.Now()
 	for {
 		s.mu.Lock()
-		over := s.opt.Budget != 0 && s.m.Bytes > s.opt.Budget
+		over := s.over()
 		s.mu.Unlock()
 		if !over {
-			return nil
+			return
 		}
-		if progress, err := s.evict(); !progress || err != nil {
-			return err
+		progress, err := s.evict()
+		if err != nil { // nothing is lost; the next to write tries again
+			s.failed("evict", kvcache.Key{}, err, time.Since(start))
+		}
+		if !progress {
+			return
 		}
 	}
 }
@@ -155,9 +163,6 @@ func (s *Store) shrink() error {
 // The header of most files that a scan found is read when they are about to go, not before. Until then the policy takes their cost per byte
 // to be the mean. If one turns out to be dearer, it gets another turn.
 func (s *Store) evict() (progress bool, err error) {
-	if s.locked != nil {
-		return false, s.locked
-	}
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
 	s.mu.Lock()

@@ -43,9 +43,6 @@ func (s *Store) livePath(owner string) string { return filepath.Join(s.root, liv
 
 // join makes this store known to others in the folder, or does nothing.
 func (s *Store) join() error {
-	if err := s.fs.Mkdir(filepath.Join(s.root, liveFolder)); err != nil {
-		return err
-	}
 	err := s.exclusive(func() error {
 		if _, err := s.sweep(); err != nil {
 			return err
@@ -80,7 +77,13 @@ func (s *Store) leave() error {
 
 // exclusive runs do while no other process joins or sweeps.
 func (s *Store) exclusive(do func() error) error {
-	lock, err := s.fs.Lock(filepath.Join(s.root, lockName))
+	path := filepath.Join(s.root, lockName)
+	lock, err := s.fs.Lock(path)
+	if notExist(err) { // the folder is new, or somebody removed all of it
+		if err = s.fs.Mkdir(filepath.Join(s.root, liveFolder)); err == nil {
+			lock, err = s.fs.Lock(path)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -37,11 +37,7 @@ func (s *Store) install(ctx context.Context, h *header, body func(w io.Writer, l
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	switch err := s.beginWrite(); {
-	case errors.Is(err, kvcache.ErrClosed):
-		return false, err
-	case err != nil:
-		s.failed("put", h.key, err, time.Since(start))
+	if err := s.beginWrite("put", h.key); err != nil {
 		return false, err
 	}
 	defer s.ops.Done()
@@ -197,8 +193,7 @@ func (s *Store) Delete(ctx context.Context, k kvcache.Key) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.beginWrite()
-	if err != nil {
+	if err := s.beginWrite("delete", k); err != nil {
 		return err
 	}
 	defer s.ops.Done()

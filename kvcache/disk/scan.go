@@ -5,6 +5,7 @@ package disk
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -65,7 +66,11 @@ func (s *Store) scan() error {
 	var errs [scanners]error
 	for w := range scanners {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(s.folders) && errs[w] == nil; i = int(next.Add(1)) - 1 {
+			for errs[w] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(s.folders) {
+					return
+				}
 				lists[i], errs[w] = s.list(&s.folders[i])
 			}
 		})
@@ -93,7 +98,7 @@ func (s *Store) scan() error {
 	return nil
 }
 
-// Rescan brings the index up to date with what other processes wrote and removed. A store does so by itself when it must to keep the
+// Rescan brings the index up to date with what other processes wrote and removed, and evicts what is above the budget. A store does so by itself when it must to keep the
 // budget, and Get finds a file that the index does not know; so this is for those who want to see the entries of others in Metrics.
 func (s *Store) Rescan(ctx context.Context) error {
 	start := time.Now()
@@ -104,7 +109,9 @@ func (s *Store) Rescan(ctx context.Context) error {
 	s.scanning.Lock()
 	err := s.rescan(ctx)
 	s.scanning.Unlock()
+	s.relieve()
 	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("disk: %w", err)
 		s.failed("scan", kvcache.Key{}, err, time.Since(start))
 	}
 	return err

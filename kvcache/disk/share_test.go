@@ -122,6 +122,25 @@ func TestBudgetAfterAGuest(t *testing.T) {
 	require.Equal(t, len(files(t, s.root, isEntry)), s.Metrics().Entries)
 }
 
+// Somebody removes the whole folder under a running store. What was mapped is served, what was not is a miss, and Put goes on.
+func TestFolderVanishes(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Options{Budget: 4 * blockSize})
+	put(t, s, 1, 2)
+	require.True(t, has(t, s, 1))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "v1")))
+	require.True(t, has(t, s, 1))
+	require.False(t, has(t, s, 2))
+	for seed := uint64(3); seed < 9; seed++ {
+		put(t, s, seed)
+		require.True(t, has(t, s, seed))
+	}
+	require.NoError(t, s.Rescan(ctx))
+	require.Equal(t, len(files(t, dir, isEntry)), s.Metrics().Entries)
+	require.False(t, has(t, s, 1))
+	checkMetrics(t, s)
+}
+
 func TestEvictionByCostAndRecency(t *testing.T) {
 	const room = 8
 	var evicted []kvcache.Key
@@ -161,7 +180,7 @@ func TestEvictionByCostAndRecency(t *testing.T) {
 func TestCostsAreReadWhenNeeded(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir, Options{})
-	const n, victims = 400, 50
+	const n, victims = 160, 20
 	dear := map[kvcache.Key]bool{}
 	for seed := range uint64(n) {
 		kv := makeKV(1)

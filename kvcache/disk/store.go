@@ -141,12 +141,7 @@ func open(fsys fileSystem, dir string, opt Options) (*Store, error) {
 		s.leave()
 		return nil, fmt.Errorf("disk: %w", err)
 	}
-	if s.locked != nil {
-		return s, nil
-	}
-	if err := s.shrink(); err != nil {
-		s.failed("evict", kvcache.Key{}, err, 0) // nothing was lost; the next Put tries again
-	}
+	s.relieve()
 	return s, nil
 }
 
@@ -192,12 +187,13 @@ func (s *Store) begin() error {
 	return nil
 }
 
-// beginWrite is begin for operations that write.
-func (s *Store) beginWrite() error {
+// beginWrite is begin for operations that write. In a folder that cannot be written to they fail.
+func (s *Store) beginWrite(op string, k kvcache.Key) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
 	if s.locked != nil {
+		s.failed(op, k, s.locked, 0)
 		s.ops.Done()
 		return s.locked
 	}

@@ -66,12 +66,24 @@ func (s *Store) hold(v *view) *kvcache.Handle {
 // release is the end of a handle. It takes mu.
 func (s *Store) release(v *view) {
 	s.mu.Lock()
-	defer s.unlock()
 	s.m.Handles--
 	v.handles--
-	if v.handles > 0 {
-		return
+	if v.handles == 0 {
+		s.rest(v)
 	}
+	over := s.over() && !s.closed
+	if over {
+		s.ops.Add(1)
+	}
+	s.unlock()
+	if over { // there was no room for another's entry while this was held
+		s.relieve()
+		s.ops.Done()
+	}
+}
+
+// rest makes v one that nobody holds. It needs mu.
+func (s *Store) rest(v *view) {
 	s.m.PinnedEntries--
 	s.m.PinnedBytes -= v.bytes
 	if v.e == nil {
