@@ -16,6 +16,9 @@ func TestConforms(t *testing.T) {
 }
 
 func TestConformsUnlimited(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the suite again, without a budget")
+	}
 	kvtest.RunStore(t, func(tb testing.TB) kvcache.Store { return openStore(tb, tb.TempDir(), Options{}) })
 }
 

@@ -26,8 +26,8 @@
 //	H           L each the layers, as kvcache.KV.Data has them
 //
 // and not a byte more. Every byte is covered by a checksum, padding included, and CRC-32C (Castagnoli) finds every error of up to three
-// bits, and every burst of up to 32, in a region of up to 256 MiB. It is the checksum that processors compute: one core verifies about as fast as
-// it reads memory. Every layer starts at a multiple of 64 bytes in the file and, since a mapping starts at a page, in memory.
+// bits, and every burst of up to 32, in a region of up to 256 MiB. It is the checksum that processors compute: one core verifies about as
+// fast as it reads memory. Every layer starts at a multiple of 64 bytes in the file and, since a mapping starts at a page, in memory.
 //
 // The folder holds
 //
