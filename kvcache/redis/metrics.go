@@ -16,7 +16,6 @@ type counters struct {
 	readBytes, writeBytes atomic.Uint64
 	readTime, writeTime   atomic.Int64 // ns
 	handles, pinned       atomic.Int64
-	used, limit           atomic.Int64 // bytes, as of the last probe
 }
 
 // handle returns a counted handle.
@@ -29,8 +28,8 @@ func (n *counters) handle(kv *kvcache.KV) *kvcache.Handle {
 	})
 }
 
-// Metrics returns the counters. It asks no server: Bytes and Budget are the memory that the servers use and may use, whoever fills it, as of
-// the last [Store.Probe], and Entries is 0 since servers do not know it. What handles keep is memory of this process; each counts as an entry.
+// Metrics returns what this store has done; it asks no server. Entries, Bytes and Budget are 0: others fill the servers as well, and their
+// memory is theirs to limit. What handles keep is memory of this process, each of them a KV of its own.
 func (s *Store) Metrics() kvcache.Metrics {
 	n := &s.n
 	return kvcache.Metrics{
@@ -47,8 +46,6 @@ func (s *Store) Metrics() kvcache.Metrics {
 		WriteBytes:    n.writeBytes.Load(),
 		ReadTime:      time.Duration(n.readTime.Load()),
 		WriteTime:     time.Duration(n.writeTime.Load()),
-		Bytes:         n.used.Load(),
-		Budget:        n.limit.Load(),
 		PinnedEntries: int(n.handles.Load()),
 		PinnedBytes:   n.pinned.Load(),
 		Handles:       int(n.handles.Load()),

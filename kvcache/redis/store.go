@@ -283,18 +283,15 @@ func (s *Store) each(ctx context.Context, names []string, command func(goredis.P
 	}
 }
 
-// failed counts and reports an operation that failed and returns its error. That a caller gave up is nobody's failure.
+// failed counts and reports an operation that failed and returns its error. That the caller's ctx ended is nobody's failure.
 func (s *Store) failed(ctx context.Context, op string, k kvcache.Key, began time.Time, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		err = ctx.Err()
-	case strings.HasPrefix(err.Error(), "OOM "):
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if strings.HasPrefix(err.Error(), "OOM ") {
 		err = fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	err = fmt.Errorf("kvcache/redis: %s at %s: %w", op, s.where, err)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return err
-	}
 	s.n.failures.Add(1)
 	if s.o.Events.Failed != nil {
 		s.o.Events.Failed(kvcache.FailEvent{Tier: tier, Op: op, Key: k, Err: err, Took: time.Since(began)})

@@ -228,8 +228,8 @@ func (t *Stream) check(number int, gets []*goredis.ZeroCopyStringCmd, err error)
 		switch {
 		case errors.Is(err, goredis.Nil):
 			return errGone
-		case err != nil && strings.Contains(err.Error(), "buffer too small"): // it has no type
-			return damage(fmt.Sprintf("chunk %d has more than %d bytes", number+i, want))
+		case err != nil && strings.Contains(err.Error(), "buffer too small"): // has no type, and is given to all of the exchange
+			return damage(fmt.Sprintf("one of chunks %d to %d is too long: %v", number, number+len(gets)-1, err))
 		case err != nil:
 			return err
 		case n != want:
