@@ -127,14 +127,14 @@ func (e *Engine) Metadata() *gguf.File { return e.file }
 
 // Stats counts what an engine has done since it was opened.
 type Stats struct {
-	Cache  kvcache.Stats
+	Cache  kvcache.Metrics
 	Passes int64 // forward passes; concurrent requests share them
 	Tokens int64 // tokens encoded by them, of prompts and answers
 }
 
 // Stats returns the engine's counters and the state of its cache.
 func (e *Engine) Stats() Stats {
-	return Stats{Cache: e.store.Stats(), Passes: e.scheduler.passes.Load(), Tokens: e.scheduler.tokens.Load()}
+	return Stats{Cache: e.store.Metrics(), Passes: e.scheduler.passes.Load(), Tokens: e.scheduler.tokens.Load()}
 }
 
 // Compile lowers a request to a plan for this engine's model: text is tokenised,

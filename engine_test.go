@@ -126,7 +126,7 @@ func TestCancellation(t *testing.T) {
 		for i := range requests {
 			p := compile(t, e, requests[i])
 			for _, k := range planKeys(t, e, p) {
-				e.store.Evict(k)
+				require.NoError(t, e.store.Delete(t.Context(), k))
 			}
 		}
 	}

@@ -10,5 +10,6 @@ import (
 )
 
 func TestMemoryConforms(t *testing.T) {
-	kvtest.Run(t, func(_ testing.TB, budget int64) kvtest.Store { return kvcache.NewMemory(budget) })
+	kvtest.Run(t, func(_ testing.TB, budget int64) kvtest.FlightStore { return kvcache.NewMemory(budget) })
+	kvtest.RunStore(t, func(testing.TB) kvcache.Store { return kvcache.NewMemory(256 << 20) })
 }

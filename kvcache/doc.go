@@ -29,28 +29,31 @@
 //
 // # Memory
 //
-// [Memory] is a store with a byte budget, ref-counted handles, LRU eviction and
-// single-flight encoding. What it promises:
+// [Memory] is a store with a byte budget, ref-counted handles, eviction by cost and
+// recency, and single-flight encoding. What it promises:
 //
 //   - The bytes it has indexed never exceed the budget. An entry costs
-//     [KV.Bytes] plus [EntryOverhead].
-//   - A [Handle] keeps its KV valid until Release. Evicting, replacing and budget
-//     pressure take an entry out of the index, never out of a running request.
-//   - The victim is the least recently used entry that nobody holds; only when
-//     all are held, the least recently used of those. Dropping a held entry
-//     frees nothing until its last handle goes: until then it counts as orphaned.
-//     Resident memory is Stats.Bytes + Stats.OrphanedBytes.
-//   - Taking a handle makes an entry the most recently used of those held;
-//     releasing its last handle makes it the most recently used of those idle.
+//     [KV.Bytes] in whole pages plus [EntryOverhead].
+//   - A [Handle] keeps its KV valid until Release. Deleting, evicting, replacing and
+//     budget pressure take an entry out of the index, never out of a running request.
+//   - The victim is the entry that is worth least of those that nobody holds; only when
+//     all are held, of those. Worth is when and how often the entry was used, up to 16
+//     times, times what it cost to encode a byte of it ([Info].Cost): GreedyDual-Size
+//     with frequency, which package internal/evict describes. Of equal worth is the one
+//     used last. Without costs, every byte counts the same.
+//   - Dropping a held entry frees nothing until its last handle goes: until then it
+//     counts as orphaned. Resident memory is Metrics.Bytes + Metrics.OrphanedBytes.
 //   - An entry larger than the budget goes to whoever encoded it and to those who
-//     waited for it, but is not kept (Stats.Rejected). With a budget ≤ 0 this is
+//     waited for it, but is not kept (Metrics.Rejected). With a budget ≤ 0 this is
 //     true of every entry: nothing is cached, single-flight still works.
+//   - A KV of another store can be adopted as it is ([Flight.Adopt]); its handle is
+//     released when the entry is neither indexed nor held.
 //
-// The store is one mutex around O(1) operations (a map access, a few pointers
-// and counters; an insertion evicts as many entries as it must, each paid for by
-// its own insertion). It is not sharded. Shards would each own part of the
-// budget, so a large entry could be refused, or a recently used one evicted,
-// while another shard has room: neither LRU nor the budget would be exact. And
+// The store is one mutex around O(1) operations (a map access and a few counters; an
+// insertion evicts as many entries as it must, each O(log n) and paid for by its own
+// insertion). It is not sharded. Shards would each own part of the budget, so a large
+// entry could be refused, or a valuable one evicted, while another shard has room:
+// neither the order nor the budget would be exact. And
 // there is little to gain: a lookup stands for the encoding of a whole segment,
 // milliseconds of arithmetic against a fraction of a microsecond under the lock
 // (BenchmarkGetContended).
@@ -58,7 +61,7 @@
 // # Flights
 //
 // [Memory.Claim] makes the first caller for a missing key the owner of a
-// [Flight], who encodes and calls Complete or Fail; the others wait. An owner's
+// [Flight], who encodes and calls Complete, or Fail; the others wait. An owner's
 // failure is its own: its waiters get [ErrRetry] and claim again, and one of them
 // becomes the next owner.
 //

@@ -33,12 +33,12 @@ func Example() {
 		fmt.Println("hit:", hit, "tokens:", h.KV().Tokens(), "k[0]:", k[0])
 		h.Release()
 	}
-	fmt.Println("bytes:", store.Stats().Bytes)
+	fmt.Println("bytes:", store.Metrics().Bytes)
 	// Output:
 	// false
 	// hit: false tokens: 3 k[0]: 0.5
 	// hit: true tokens: 3 k[0]: 0.5
-	// bytes: 896
+	// bytes: 1152
 }
 
 // A request claims what it needs, encodes what nobody else does, then waits for

@@ -15,10 +15,10 @@ var (
 	// ErrOwner is what Flight.Wait returns to the owner of an unfinished flight,
 	// who would wait for itself.
 	ErrOwner = errors.New("kvcache: the owner of a flight waits for itself")
-	// ErrNotOwner is the value Complete and Fail panic with when called on a
+	// ErrNotOwner is the value Complete, Adopt and Fail panic with when called on a
 	// flight that another caller owns.
 	ErrNotOwner = errors.New("kvcache: flight finished by a caller who does not own it")
-	// ErrFinished is the value Complete panics with on a finished flight.
+	// ErrFinished is the value Complete and Adopt panic with on a finished flight.
 	ErrFinished = errors.New("kvcache: Complete on a finished flight")
 
 	errGaveUp  = errors.New("gave up")
@@ -37,7 +37,7 @@ type call struct {
 }
 
 // Flight is one caller's part in the encoding of a key. Its owner must call
-// Complete or Fail. Others call Wait; they may also walk away. It is safe for
+// Complete, Adopt or Fail. Others call Wait; they may also walk away. It is safe for
 // concurrent use.
 type Flight struct {
 	m     *Memory
@@ -49,7 +49,7 @@ type Flight struct {
 //
 //   - a handle (and no flight) if k is cached;
 //   - a flight and owner == true if nobody is encoding k: the caller has to,
-//     and must end the flight with Complete or Fail;
+//     and must end the flight with Complete, Adopt or Fail;
 //   - a flight and owner == false if another caller is: Wait for it.
 //
 // Claim never blocks. A caller who claims a key twice finds its own flight the
@@ -64,9 +64,9 @@ func (m *Memory) Claim(k Key) (h *Handle, f *Flight, owner bool) {
 	}
 	c := m.flights[k]
 	if c != nil {
-		m.stats.Waits++
+		m.counts.Waits++
 	} else {
-		m.stats.Misses++
+		m.counts.Misses++
 		c = &call{key: k, done: make(chan struct{})}
 		m.flights[k] = c
 		owner = true
@@ -83,21 +83,40 @@ func (f *Flight) Complete(kv *KV) *Handle {
 	if kv == nil {
 		panic(ErrNilKV)
 	}
+	if f.m.behind == nil {
+		return newHandle(f.m, f.complete(kv, nil, 1), kv)
+	}
+	e := f.complete(kv, nil, 2)
+	f.m.behind(newHandle(f.m, e, kv))
+	return newHandle(f.m, e, kv)
+}
+
+// Adopt is Complete with the KV of a handle from another store, say one that is
+// mapped from a file. Nothing is copied: the flight's store takes over h, and releases
+// it when the KV is neither indexed nor held any more. The caller must not use h
+// after that. Adopt panics as Complete does, and with [ErrReleased] if h is released.
+func (f *Flight) Adopt(h *Handle) *Handle {
+	kv := h.KV()
+	return newHandle(f.m, f.complete(kv, h, 1), kv)
+}
+
+// complete stores kv, which belongs to lower unless that is nil, with refs references
+// besides those of the waiters, and ends the flight.
+func (f *Flight) complete(kv *KV, lower *Handle, refs int) *entry {
 	if !f.owner {
 		panic(ErrNotOwner)
 	}
 	m, c := f.m, f.c
 	m.mu.Lock()
+	defer m.unlock()
 	if c.finished {
-		m.mu.Unlock()
 		panic(ErrFinished)
 	}
 	// Waiters get their references here, so that budget pressure cannot take the
 	// entry away before they wake up.
-	c.e = m.insert(c.key, kv, 1+c.waiting)
+	c.e = m.insert(c.key, kv, lower, refs+c.waiting)
 	f.finish()
-	m.mu.Unlock()
-	return newHandle(m, c.e, kv)
+	return c.e
 }
 
 // Fail ends the flight without a KV. Those who wait are told to claim again; err
@@ -118,7 +137,7 @@ func (f *Flight) Fail(err error) {
 		return
 	}
 	c.err = err
-	m.stats.Failures++
+	m.counts.Failures++
 	f.finish()
 }
 

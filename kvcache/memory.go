@@ -3,214 +3,283 @@
 package kvcache
 
 import (
+	"context"
 	"errors"
 	"sync"
+
+	"github.com/graphkv/graphkv/internal/evict"
 )
 
-// EntryOverhead is what an entry costs besides its KV.Bytes: the entry, its
+// EntryOverhead is what an entry costs besides its KV.Bytes, which are rounded up to
+// pages of 8 KiB if they are more than 32 KiB: the entry, its
 // slot in the index, the KV's header and a handle, rounded up. It is a fixed part of
 // the accounting, so that a budget means the same on every machine and many tiny
 // entries cannot exceed it unseen.
-const EntryOverhead = 256
+const EntryOverhead = 512
+
+// footprint returns what n bytes take in memory. The allocator gives whole pages of 8 KiB to
+// an object of more than 32 KiB, as mapping a file does in pages of its own; KVs that are
+// smaller no model of use has.
+func footprint(n int64) int64 {
+	const small, page = 32 << 10, 8 << 10
+	if n <= small {
+		return n
+	}
+	return (n + page - 1) &^ (page - 1)
+}
 
 // ErrNilKV is the value Put and Flight.Complete panic with when given no KV; it
 // is returned by GetOrEncode when encode returns neither a KV nor an error.
 var ErrNilKV = errors.New("kvcache: nil KV")
 
-// Stats describes a store at one instant. The counters only grow. Every lookup
-// (Get, Claim, each round of GetOrEncode) counts as one of Hits, Misses, Waits;
-// at every instant Puts = Entries + Evictions + Replaced + Rejected.
-type Stats struct {
-	Hits      uint64 // lookups answered from the index
-	Misses    uint64 // lookups that found nothing, those that became owners included
-	Waits     uint64 // lookups that joined the flight of another
-	Puts      uint64 // KVs handed to the store by Put or Flight.Complete
-	Evictions uint64 // entries dropped by budget pressure or Evict
-	Replaced  uint64 // entries dropped because a KV with the same key came in
-	Rejected  uint64 // KVs larger than the whole budget: handed out, not kept
-	Failures  uint64 // flights that failed
-
-	Budget          int64 // the byte budget
-	Entries         int   // entries in the index
-	Bytes           int64 // their cost, at most Budget (KV.Bytes + EntryOverhead each)
-	PinnedEntries   int   // entries held by handles, indexed or not
-	PinnedBytes     int64 // their cost
-	OrphanedEntries int   // the part of those that is no longer indexed
-	OrphanedBytes   int64 // their cost
-	Handles         int   // handles not yet released, and waiters about to get one
-	Flights         int   // keys being encoded
-}
-
 // Memory is an in-memory store of KVs with a byte budget; see the package
-// comment for what it promises. It is safe for concurrent use.
+// comment for what it promises. Its operations take no time that ctx could end.
+// It is safe for concurrent use.
+//
+// Every lookup (Get, Claim, each round of GetOrEncode) counts as one of Hits,
+// Misses and Waits of its [Metrics], which are all of one instant.
 type Memory struct {
+	events EventListener
+	behind func(*Handle) // is given a handle of its own to every KV that a flight completes
+
 	mu      sync.Mutex
 	entries map[Key]*entry
 	flights map[Key]*call
-	idle    list // indexed entries nobody holds
-	held    list // indexed entries somebody holds
-	stats   Stats
+	order   evict.Policy[*entry] // of the indexed entries
+	counts  Metrics
+	closed  bool
+	// What unlock does outside of the critical section.
+	dead    []*Handle
+	evicted []EvictEvent
+}
+
+// entry is one KV the store knows: indexed, held, or both. All fields but key
+// and cost are guarded by the store's mutex.
+type entry struct {
+	key     Key
+	kv      *KV     // nil once the entry is neither indexed nor held
+	lower   *Handle // of the store that kv's memory belongs to; nil if it is the garbage collector's
+	cost    int64
+	refs    int // handles, and waiters that are about to get one
+	indexed bool
+	item    evict.Item[*entry]
 }
 
 // NewMemory returns an empty store that keeps at most budget bytes. With a
 // budget ≤ 0 it keeps nothing; single-flight encoding still works.
 func NewMemory(budget int64) *Memory {
-	m := &Memory{
+	return &Memory{
 		entries: make(map[Key]*entry),
 		flights: make(map[Key]*call),
-		stats:   Stats{Budget: max(budget, 0)},
+		counts:  Metrics{Tier: "memory", Budget: max(budget, 0)},
 	}
-	m.idle.init()
-	m.held.init()
-	return m
 }
 
 // Get returns a handle to the KV of k if it is cached. It does not wait for a
 // flight. The only allocation is the handle.
-func (m *Memory) Get(k Key) (*Handle, bool) {
+func (m *Memory) Get(_ context.Context, k Key) (*Handle, error) {
 	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil, ErrClosed
+	}
 	e := m.entries[k]
 	if e == nil {
-		m.stats.Misses++
+		m.counts.Misses++
 		m.mu.Unlock()
-		return nil, false
+		return nil, ErrNotFound
 	}
 	kv := m.hit(e)
 	m.mu.Unlock()
-	return newHandle(m, e, kv), true
+	return newHandle(m, e, kv), nil
 }
 
-// Put stores kv under k and returns a handle to it. A KV already cached under k is
-// replaced; handles to it stay valid. A flight of k goes on. Put panics with
-// [ErrNilKV] if kv is nil. The caller must not write to kv any more.
-func (m *Memory) Put(k Key, kv *KV) *Handle {
+// Put stores kv under k. A KV already cached under k is replaced; handles to it
+// stay valid. A flight of k goes on. Put panics with [ErrNilKV] if kv is nil.
+func (m *Memory) Put(_ context.Context, k Key, kv *KV) error {
+	e, err := m.put(k, kv, nil, 1)
+	if err == nil {
+		m.release(e)
+	}
+	return err
+}
+
+// put stores kv, which belongs to lower if that is not nil, and takes refs > 0 references to it.
+func (m *Memory) put(k Key, kv *KV, lower *Handle, refs int) (*entry, error) {
 	if kv == nil {
 		panic(ErrNilKV)
 	}
 	m.mu.Lock()
-	e := m.insert(k, kv, 1)
-	m.mu.Unlock()
-	return newHandle(m, e, kv)
-}
-
-// Evict takes the KV of k out of the cache and reports whether it was there.
-// Handles to it stay valid, a flight of k goes on.
-func (m *Memory) Evict(k Key) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.entries[k]
-	if e == nil {
-		return false
+	defer m.unlock()
+	if m.closed {
+		return nil, ErrClosed
 	}
-	m.drop(e)
-	m.stats.Evictions++
-	return true
+	return m.insert(k, kv, lower, refs), nil
 }
 
-// Stats returns the counters, all of the same instant.
-func (m *Memory) Stats() Stats {
+// Delete takes the KV of k out of the cache. Handles to it stay valid, a flight of
+// k goes on.
+func (m *Memory) Delete(_ context.Context, k Key) error {
+	m.mu.Lock()
+	defer m.unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	if e := m.entries[k]; e != nil {
+		m.order.Remove(&e.item)
+		m.drop(e)
+		m.counts.Deletes++
+	}
+	return nil
+}
+
+// Metrics returns the store's counters and gauges.
+func (m *Memory) Metrics() Metrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.stats
+	s := m.counts
 	s.Entries = len(m.entries)
 	s.Flights = len(m.flights)
 	return s
 }
 
+// Close drops everything that nobody holds. Handles stay valid, and flights can
+// still be claimed and ended: a request at work is not disturbed. But nothing is
+// kept any more, and the methods of [Store] return [ErrClosed].
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.unlock()
+	m.closed = true
+	m.counts.Budget = 0
+	for _, e := range m.entries {
+		m.order.Remove(&e.item)
+		m.drop(e)
+		m.counts.Deletes++
+	}
+	return nil
+}
+
 // The methods below need m.mu.
+
+// unlock ends a critical section in which entries may have been dropped, and does what
+// takes time or calls others after it.
+func (m *Memory) unlock() {
+	dead, evicted := m.dead, m.evicted
+	m.dead, m.evicted = nil, nil
+	m.mu.Unlock()
+	for _, h := range dead {
+		h.Release()
+	}
+	for _, e := range evicted {
+		m.events.Evicted(e)
+	}
+}
 
 // hit counts a hit on the indexed e and takes a reference to it.
 func (m *Memory) hit(e *entry) *KV {
-	m.stats.Hits++
+	m.counts.Hits++
+	m.counts.ReadBytes += uint64(e.kv.Bytes())
 	m.acquire(e)
 	return e.kv
 }
 
 // acquire takes a reference to e, which must be indexed or held.
 func (m *Memory) acquire(e *entry) {
-	m.pin(e, 1)
 	if e.indexed {
-		e.unlink()
-		m.held.pushFront(e)
+		m.order.Use(&e.item)
+		if e.refs == 0 {
+			m.order.Hold(&e.item)
+		}
 	}
+	m.pin(e, 1)
 }
 
 // pin counts n > 0 more references to e.
 func (m *Memory) pin(e *entry, n int) {
 	if e.refs == 0 {
-		m.stats.PinnedEntries++
-		m.stats.PinnedBytes += e.cost
+		m.counts.PinnedEntries++
+		m.counts.PinnedBytes += e.cost
 	}
 	e.refs += n
-	m.stats.Handles += n
+	m.counts.Handles += n
 }
 
 // unpin gives one reference back and lets go of what nobody needs any more.
 func (m *Memory) unpin(e *entry) {
 	e.refs--
-	m.stats.Handles--
+	m.counts.Handles--
 	if e.refs > 0 {
 		return
 	}
-	m.stats.PinnedEntries--
-	m.stats.PinnedBytes -= e.cost
+	m.counts.PinnedEntries--
+	m.counts.PinnedBytes -= e.cost
 	if e.indexed {
-		e.unlink()
-		m.idle.pushFront(e)
+		m.order.Idle(&e.item)
 		return
 	}
-	m.stats.OrphanedEntries--
-	m.stats.OrphanedBytes -= e.cost
-	e.kv = nil
+	m.counts.OrphanedEntries--
+	m.counts.OrphanedBytes -= e.cost
+	m.free(e)
 }
 
 // insert makes an entry with refs > 0 references and indexes it if it fits.
-func (m *Memory) insert(k Key, kv *KV, refs int) *entry {
+func (m *Memory) insert(k Key, kv *KV, lower *Handle, refs int) *entry {
 	if old := m.entries[k]; old != nil {
+		m.order.Remove(&old.item)
 		m.drop(old)
-		m.stats.Replaced++
+		m.counts.Replaced++
 	}
-	e := &entry{key: k, kv: kv, cost: kv.Bytes() + EntryOverhead}
-	m.stats.Puts++
+	e := &entry{key: k, kv: kv, lower: lower, cost: footprint(kv.Bytes()) + EntryOverhead}
+	e.item.Value = e
+	m.counts.Puts++
+	m.counts.WriteBytes += uint64(kv.Bytes())
 	m.pin(e, refs)
-	if e.cost > m.stats.Budget {
-		m.stats.Rejected++
-		m.stats.OrphanedEntries++
-		m.stats.OrphanedBytes += e.cost
+	if m.closed || e.cost > m.counts.Budget {
+		m.counts.Rejected++
+		m.counts.OrphanedEntries++
+		m.counts.OrphanedBytes += e.cost
 		return e
 	}
-	for m.stats.Bytes > m.stats.Budget-e.cost {
-		victim := m.idle.back()
-		if victim == nil {
-			victim = m.held.back()
-		}
+	for m.counts.Bytes > m.counts.Budget-e.cost {
+		victim, _ := m.order.Evict() // there is one, as there are bytes
 		m.drop(victim)
-		m.stats.Evictions++
+		m.counts.Evictions++
+		if m.events.Evicted != nil {
+			m.evicted = append(m.evicted, EvictEvent{m.counts.Tier, victim.key, victim.cost})
+		}
 	}
 	m.entries[k] = e
 	e.indexed = true
-	m.stats.Bytes += e.cost
-	m.held.pushFront(e)
+	m.counts.Bytes += e.cost
+	m.order.Add(&e.item, e.cost, kv.info.Cost, true)
 	return e
 }
 
-// drop takes e out of the index. If it is held, it becomes an orphan.
+// drop takes e, which the order has let go, out of the index. If it is held, it becomes an orphan.
 func (m *Memory) drop(e *entry) {
 	delete(m.entries, e.key)
-	e.unlink()
 	e.indexed = false
-	m.stats.Bytes -= e.cost
+	m.counts.Bytes -= e.cost
 	if e.refs > 0 {
-		m.stats.OrphanedEntries++
-		m.stats.OrphanedBytes += e.cost
+		m.counts.OrphanedEntries++
+		m.counts.OrphanedBytes += e.cost
 		return
 	}
+	m.free(e)
+}
+
+// free lets go of the numbers of e, which is neither indexed nor held.
+func (m *Memory) free(e *entry) {
 	e.kv = nil
+	if e.lower != nil {
+		m.dead = append(m.dead, e.lower)
+		e.lower = nil
+	}
 }
 
 // release is the end of a handle; it takes m.mu itself.
 func (m *Memory) release(e *entry) {
 	m.mu.Lock()
 	m.unpin(e)
-	m.mu.Unlock()
+	m.unlock()
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,22 @@ import (
 // block is a KV whose cost is exactly units × EntryOverhead.
 func block(units int) *KV {
 	return NewKV(Shape{Layers: 1, KVHeads: 1, HeadDim: EntryOverhead / 128}, 16*(units-1))
+}
+
+// hold puts kv and holds it, whether it is kept or not.
+func hold(m *Memory, k Key, kv *KV) *Handle {
+	e, err := m.put(k, kv, nil, 1)
+	if err != nil {
+		panic(err)
+	}
+	return newHandle(m, e, kv)
+}
+
+// metrics returns those of m but for the bytes that went in and out.
+func metrics(m *Memory) Metrics {
+	s := m.Metrics()
+	s.ReadBytes, s.WriteBytes = 0, 0
+	return s
 }
 
 func cachedKeys(m *Memory) (keys string) {
@@ -38,13 +55,13 @@ func TestEviction(t *testing.T) {
 	}{
 		{"put a1", "a"}, {"put b1", "ab"}, {"put c1", "abc"}, {"put d1", "abcd"},
 		{"rel a", "abcd"}, {"rel b", "abcd"}, {"rel c", "abcd"}, {"rel d", "abcd"},
-		{"put e1", "bcde"}, // a is the least recently used
+		{"put e1", "bcde"}, // all were used once, a least recently
 		{"rel e", "bcde"},
-		{"get b", "bcde"}, {"rel b", "bcde"}, // a use makes it recent
+		{"get b", "bcde"}, {"rel b", "bcde"}, // a use makes it worth more
 		{"put f1", "bdef"}, // so c goes
 		{"get d", "bdef"},
 		{"put g1", "bdfg"}, // d is held: e goes, though d is older
-		{"put h3", "gh"},   // b idle goes first, then of d, f, g (all held) d and f: the least recently taken
+		{"put h3", "gh"},   // b idle goes first, then of d, f, g (all held) f and d: f is worth least, g was used after d
 		{"put a4", "a"},    // everything else is held and goes
 		{"put b5", "a"},    // larger than the budget: not kept, and nothing else suffers
 		{"put a5", ""},     // replaces a with what cannot be kept
@@ -54,10 +71,10 @@ func TestEviction(t *testing.T) {
 		c := s.do[4]
 		switch s.do[:3] {
 		case "put":
-			handles[c] = m.Put(key(c), block(int(s.do[5]-'0')))
+			handles[c] = hold(m, key(c), block(int(s.do[5]-'0')))
 		case "get":
-			h, ok := m.Get(key(c))
-			require.True(t, ok, "%d: %s", i, s.do)
+			h, err := m.Get(t.Context(), key(c))
+			require.NoError(t, err, "%d: %s", i, s.do)
 			handles[c] = h
 		case "rel":
 			handles[c].Release()
@@ -68,23 +85,69 @@ func TestEviction(t *testing.T) {
 
 func TestAccounting(t *testing.T) {
 	m := NewMemory(10 * EntryOverhead)
-	a := m.Put(Key{1}, block(4))
-	b := m.Put(Key{2}, block(6)) // exactly full
-	require.Equal(t, Stats{Puts: 2, Budget: 2560, Entries: 2, Bytes: 2560, PinnedEntries: 2, PinnedBytes: 2560, Handles: 2}, m.Stats())
-	c := m.Put(Key{3}, block(1))
-	require.Equal(t, Stats{Puts: 3, Evictions: 1, Budget: 2560, Entries: 2, Bytes: 7 * 256, PinnedEntries: 3, PinnedBytes: 11 * 256,
-		OrphanedEntries: 1, OrphanedBytes: 4 * 256, Handles: 3}, m.Stats())
+	a := hold(m, Key{1}, block(4))
+	b := hold(m, Key{2}, block(6)) // exactly full
+	require.Equal(t, Metrics{Tier: "memory", Puts: 2, Budget: 5120, Entries: 2, Bytes: 5120, PinnedEntries: 2, PinnedBytes: 5120, Handles: 2}, metrics(m))
+	c := hold(m, Key{3}, block(1))
+	require.Equal(t, Metrics{Tier: "memory", Puts: 3, Evictions: 1, Budget: 5120, Entries: 2, Bytes: 7 * 512, PinnedEntries: 3, PinnedBytes: 11 * 512,
+		OrphanedEntries: 1, OrphanedBytes: 4 * 512, Handles: 3}, metrics(m))
 	a.Release()
 	b.Release()
 	c.Release()
-	require.Equal(t, Stats{Puts: 3, Evictions: 1, Budget: 2560, Entries: 2, Bytes: 7 * 256}, m.Stats())
+	require.Equal(t, Metrics{Tier: "memory", Puts: 3, Evictions: 1, Budget: 5120, Entries: 2, Bytes: 7 * 512}, metrics(m))
 
 	m = NewMemory(10*EntryOverhead - 1) // one byte short
-	m.Put(Key{1}, block(4)).Release()
-	m.Put(Key{2}, block(6)).Release()
-	require.Equal(t, Stats{Puts: 2, Evictions: 1, Budget: 2559, Entries: 1, Bytes: 6 * 256}, m.Stats())
-	m.Put(Key{3}, block(10)).Release()
-	require.Equal(t, Stats{Puts: 3, Evictions: 1, Rejected: 1, Budget: 2559, Entries: 1, Bytes: 6 * 256}, m.Stats())
+	hold(m, Key{1}, block(4)).Release()
+	hold(m, Key{2}, block(6)).Release()
+	require.Equal(t, Metrics{Tier: "memory", Puts: 2, Evictions: 1, Budget: 5119, Entries: 1, Bytes: 6 * 512}, metrics(m))
+	hold(m, Key{3}, block(10)).Release()
+	require.Equal(t, Metrics{Tier: "memory", Puts: 3, Evictions: 1, Rejected: 1, Budget: 5119, Entries: 1, Bytes: 6 * 512}, metrics(m))
+}
+
+// What took long to encode for its size stays; what is evicted is reported.
+func TestEvictionWeighsCost(t *testing.T) {
+	m := NewMemory(3 * EntryOverhead)
+	var evicted []EvictEvent
+	m.events.Evicted = func(e EvictEvent) {
+		m.Metrics() // the store is not locked
+		evicted = append(evicted, e)
+	}
+	for i, cost := range []float64{1, 8, 1, 1} {
+		kv := block(1)
+		kv.SetInfo(Info{Cost: cost})
+		require.NoError(t, m.Put(t.Context(), Key{byte(i)}, kv))
+	}
+	large := block(2)
+	large.SetInfo(Info{Cost: 2})
+	require.NoError(t, m.Put(t.Context(), Key{9}, large))
+	require.Equal(t, []EvictEvent{{"memory", Key{0}, EntryOverhead}, {"memory", Key{2}, EntryOverhead}, {"memory", Key{3}, EntryOverhead}}, evicted)
+}
+
+// The accounted bytes are within 1 % of what the heap grows by.
+func TestAccountingIsResidentMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	m := NewMemory(1 << 30)
+	resident := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int64(s.HeapAlloc)
+	}
+	s := Shape{Layers: 4, KVHeads: 3, HeadDim: 64}
+	before := resident()
+	for i := range 400 {
+		require.NoError(t, m.Put(t.Context(), Key{byte(i), byte(i >> 8)}, NewKV(s, 20+i%30)))
+	}
+	require.InEpsilon(t, resident()-before, m.Metrics().Bytes, 0.01)
+	before = resident()
+	for i := range 100000 {
+		require.NoError(t, m.Put(t.Context(), Key{1, 2, 3, 4, byte(i), byte(i >> 8), byte(i >> 16)}, NewKV(s, 0)))
+	}
+	require.Less(t, resident()-before, int64(100000*EntryOverhead))
+	runtime.KeepAlive(m)
 }
 
 // TestDroppedKVIsFreed: the store must not keep the numbers of a dropped entry
@@ -94,7 +157,7 @@ func TestDroppedKVIsFreed(t *testing.T) {
 	_, f, _ := m.Claim(Key{1})
 	h := f.Complete(block(3))
 	e := h.e
-	m.Evict(Key{1})
+	m.Delete(t.Context(), Key{1})
 	require.NotNil(t, e.kv)
 	h.Release()
 	require.Nil(t, e.kv)
@@ -129,10 +192,10 @@ func TestWaitersSurvivePressure(t *testing.T) {
 		synctest.Wait()
 		kv := block(2)
 		f.Complete(kv).Release()
-		m.Put(Key{2}, block(2)).Release()
-		m.Evict(Key{2})
+		hold(m, Key{2}, block(2)).Release()
+		m.Delete(t.Context(), Key{2})
 		wg.Wait()
-		require.Equal(t, Stats{Misses: 1, Waits: waiters, Puts: 2, Evictions: 2, Budget: 2 * EntryOverhead}, m.Stats())
+		require.Equal(t, Metrics{Tier: "memory", Misses: 1, Waits: waiters, Puts: 2, Evictions: 1, Deletes: 1, Budget: 2 * EntryOverhead}, metrics(m))
 	})
 }
 
@@ -170,7 +233,7 @@ func TestOwnershipMoves(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, 4*time.Second, time.Since(start))
-		st := m.Stats()
+		st := m.Metrics()
 		require.EqualValues(t, 3, st.Failures)
 		require.EqualValues(t, 4, st.Misses)
 		require.EqualValues(t, 1, st.Puts)
@@ -189,7 +252,7 @@ func TestWaitDeadline(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, time.Minute, time.Since(start))
 		f.Fail(errors.New("over"))
-		require.Zero(t, m.Stats().Flights)
+		require.Zero(t, m.Metrics().Flights)
 	})
 }
 
@@ -231,18 +294,18 @@ func TestNestedEncode(t *testing.T) {
 		for n, count := range encoded {
 			require.Equal(t, 1, count, "node %d", n)
 		}
-		require.Zero(t, m.Stats().Handles)
+		require.Zero(t, m.Metrics().Handles)
 	})
 }
 
 func TestGetAllocations(t *testing.T) {
 	m := NewMemory(1 << 20)
-	m.Put(Key{1}, block(1)).Release()
+	hold(m, Key{1}, block(1)).Release()
 	require.LessOrEqual(t, testing.AllocsPerRun(500, func() {
-		h, _ := m.Get(Key{1})
+		h, _ := m.Get(t.Context(), Key{1})
 		h.Release()
 	}), 1.0) // the handle
-	require.Zero(t, testing.AllocsPerRun(500, func() { m.Get(Key{2}) }))
+	require.Zero(t, testing.AllocsPerRun(500, func() { m.Get(t.Context(), Key{2}) }))
 }
 
 // BenchmarkGetContended: all processors look up and release different keys. The
@@ -254,7 +317,7 @@ func BenchmarkGetContended(b *testing.B) {
 	all := make([]Key, keys)
 	for i := range all {
 		all[i] = s.Key([]int32{int32(i)}, nil)
-		m.Put(all[i], block(1)).Release()
+		hold(m, all[i], block(1)).Release()
 	}
 	for _, goroutines := range []int{1, 4, 64} { // per processor
 		b.Run(fmt.Sprint("goroutines=", goroutines), func(b *testing.B) {
@@ -262,9 +325,9 @@ func BenchmarkGetContended(b *testing.B) {
 			b.SetParallelism(goroutines)
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					h, ok := m.Get(all[(i*7)%keys])
-					if !ok {
-						b.Error("miss")
+					h, err := m.Get(b.Context(), all[(i*7)%keys])
+					if err != nil {
+						b.Error(err)
 						return
 					}
 					h.Release()

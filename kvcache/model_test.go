@@ -6,22 +6,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/internal/evict"
 )
 
-// The model: a store written for being obvious. Recency is a clock value, the
-// gauges are counted from scratch, nothing is linked.
+// The model: a store written for being obvious. The gauges are counted from scratch. In
+// what order entries go is the business of package evict; the model has one of its own
+// and tells it what the store should.
 
 type modelEntry struct {
 	kv     *KV
 	stamp  float32 // written into the KV; nobody may change it
 	refs   int
 	cached bool
-	used   int // clock of the last acquire, or of the last release of all
+	lower  *int // how often the lower store's handle of an adopted KV was released
+	item   evict.Item[Key]
 }
 
 func (e *modelEntry) cost() int64 { return e.kv.Bytes() + EntryOverhead }
@@ -55,7 +60,7 @@ type lateFlight struct {
 
 type machine struct {
 	m       *Memory
-	clock   int
+	order   evict.Policy[Key]
 	stamp   float32
 	cached  map[Key]*modelEntry
 	all     []*modelEntry // every entry that is cached or held
@@ -63,13 +68,14 @@ type machine struct {
 	late    []lateFlight
 	handles []modelHandle
 	closed  []*Handle
-	stats   Stats // counters and budget only
+	counts  Metrics // counters and budget only
 }
 
 func (s *machine) key(t *rapid.T) Key { return Key{byte(rapid.IntRange(0, 5).Draw(t, "key"))} }
 
 func (s *machine) kv(t *rapid.T) *modelEntry {
 	kv := NewKV(Shape{Layers: 1, KVHeads: 1, HeadDim: 1}, rapid.SampledFrom([]int{0, 1, 8, 16, 40, 100, 200}).Draw(t, "tokens"))
+	kv.SetInfo(Info{Cost: rapid.SampledFrom([]float64{0, 0, 1, 20}).Draw(t, "cost")})
 	s.stamp++
 	for i := range kv.Tokens() {
 		kv.Layer(0).Store(i, []float32{s.stamp}, []float32{-s.stamp})
@@ -89,39 +95,52 @@ func stamped(kv *KV, stamp float32) bool {
 }
 
 func (s *machine) acquire(e *modelEntry, h *Handle) {
-	s.clock++
-	e.used = s.clock
+	if e.cached {
+		s.order.Use(&e.item)
+		s.order.Hold(&e.item)
+	}
+	s.taken(e, h)
+}
+
+// taken is a handle that came with the insertion.
+func (s *machine) taken(e *modelEntry, h *Handle) {
 	e.refs++
 	s.handles = append(s.handles, modelHandle{h, e})
 }
 
+func (s *machine) dropped(e *modelEntry) {
+	e.cached = false
+	delete(s.cached, e.item.Value)
+}
+
 // insert is what Put and Complete do before anybody gets a handle.
 func (s *machine) insert(k Key, e *modelEntry) {
-	s.stats.Puts++
+	s.counts.Puts++
+	s.counts.WriteBytes += uint64(e.kv.Bytes())
 	s.all = append(s.all, e)
+	e.item.Value = k
 	if old := s.cached[k]; old != nil {
-		old.cached = false
-		delete(s.cached, k)
-		s.stats.Replaced++
+		s.order.Remove(&old.item)
+		s.dropped(old)
+		s.counts.Replaced++
 	}
-	if e.cost() > s.stats.Budget {
-		s.stats.Rejected++
+	if e.cost() > s.counts.Budget {
+		s.counts.Rejected++
 		return
 	}
-	for s.bytes()+e.cost() > s.stats.Budget {
-		var victim Key
+	for s.bytes()+e.cost() > s.counts.Budget {
+		victim, _ := s.order.Evict()
 		for k, c := range s.cached {
-			v := s.cached[victim]
-			if v == nil || (c.refs == 0) && (v.refs > 0) || (c.refs == 0) == (v.refs == 0) && c.used < v.used {
-				victim = k
+			if c.refs == 0 && s.cached[victim].refs > 0 {
+				panic(fmt.Sprintf("%v goes, which is held, and %v is idle", victim, k))
 			}
 		}
-		s.cached[victim].cached = false
-		delete(s.cached, victim)
-		s.stats.Evictions++
+		s.dropped(s.cached[victim])
+		s.counts.Evictions++
 	}
 	e.cached = true
 	s.cached[k] = e
+	s.order.Add(&e.item, e.cost(), e.kv.Info().Cost, true)
 }
 
 func (s *machine) bytes() (n int64) {
@@ -132,22 +151,26 @@ func (s *machine) bytes() (n int64) {
 }
 
 func (s *machine) hit(t *rapid.T, k Key, h *Handle) {
-	s.stats.Hits++
+	s.counts.Hits++
 	e := s.cached[k]
 	if e == nil {
 		t.Fatalf("hit of %v, which the model does not have", k)
 	}
+	s.counts.ReadBytes += uint64(e.kv.Bytes())
 	s.acquire(e, h)
 }
 
 func (s *machine) get(t *rapid.T) {
 	k := s.key(t)
-	h, ok := s.m.Get(k)
-	if ok {
+	h, err := s.m.Get(context.Background(), k)
+	if err == nil {
 		s.hit(t, k, h)
 		return
 	}
-	s.stats.Misses++
+	if h != nil || err != ErrNotFound {
+		t.Fatalf("Get: %v, %v", h, err)
+	}
+	s.counts.Misses++
 	if s.cached[k] != nil {
 		t.Fatalf("entry %v is lost", k)
 	}
@@ -156,19 +179,23 @@ func (s *machine) get(t *rapid.T) {
 func (s *machine) put(t *rapid.T) {
 	k, e := s.key(t), s.kv(t)
 	s.insert(k, e)
-	s.acquire(e, s.m.Put(k, e.kv))
+	if e.cached {
+		s.order.Idle(&e.item)
+	}
+	if err := s.m.Put(context.Background(), k, e.kv); err != nil {
+		t.Fatal(err)
+	}
 }
 
-func (s *machine) evict(t *rapid.T) {
+func (s *machine) delete(t *rapid.T) {
 	k := s.key(t)
-	e := s.cached[k]
-	if s.m.Evict(k) != (e != nil) {
-		t.Fatalf("Evict of %v disagrees with the model", k)
+	if err := s.m.Delete(context.Background(), k); err != nil {
+		t.Fatal(err)
 	}
-	if e != nil {
-		e.cached = false
-		delete(s.cached, k)
-		s.stats.Evictions++
+	if e := s.cached[k]; e != nil {
+		s.order.Remove(&e.item)
+		s.dropped(e)
+		s.counts.Deletes++
 	}
 }
 
@@ -190,11 +217,11 @@ func (s *machine) claim(t *rapid.T) {
 		t.Fatalf("owner is %v, flight in the model: %v", owner, fl != nil)
 	}
 	if owner {
-		s.stats.Misses++
+		s.counts.Misses++
 		s.flights[k] = &modelFlight{key: k, owner: f}
 		return
 	}
-	s.stats.Waits++
+	s.counts.Waits++
 	fl.joined = append(fl.joined, f)
 }
 
@@ -262,18 +289,20 @@ func (s *machine) complete(t *rapid.T) {
 	fl, e := s.flight(t), s.kv(t)
 	s.insert(fl.key, e)
 	delete(s.flights, fl.key)
-	s.acquire(e, fl.owner.Complete(e.kv))
+	if rapid.Bool().Draw(t, "adopt") {
+		e.lower = new(int)
+		s.taken(e, fl.owner.Adopt(NewHandle(e.kv, func() { *e.lower++ })))
+	} else {
+		s.taken(e, fl.owner.Complete(e.kv))
+	}
 	for _, w := range fl.inside {
 		r := <-w.result
 		w.cancel()
 		if r.err != nil {
 			t.Fatalf("waiter of a completed flight: %v", r.err)
 		}
-		s.acquire(e, r.h)
+		s.taken(e, r.h)
 	}
-	// The clock must not show the order in which waiters came back.
-	s.clock++
-	e.used = s.clock
 	for _, f := range append(fl.joined, fl.owner) {
 		s.late = append(s.late, lateFlight{f, e})
 	}
@@ -281,7 +310,7 @@ func (s *machine) complete(t *rapid.T) {
 
 func (s *machine) fail(t *rapid.T) {
 	fl := s.flight(t)
-	s.stats.Failures++
+	s.counts.Failures++
 	delete(s.flights, fl.key)
 	fl.owner.Fail(context.Canceled)
 	for _, w := range fl.inside {
@@ -351,16 +380,16 @@ func (s *machine) getOrEncode(t *rapid.T) {
 	case s.cached[k] != nil:
 		t.Fatalf("entry %v is lost", k)
 	default:
-		s.stats.Misses++
+		s.counts.Misses++
 		if outcome == "ok" {
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.insert(k, e)
-			s.acquire(e, h)
+			s.taken(e, h)
 			return
 		}
-		s.stats.Failures++
+		s.counts.Failures++
 		want := map[string]error{"error": broken, "nothing": ErrNilKV}[outcome]
 		if h != nil || !errors.Is(err, want) {
 			t.Fatalf("outcome %s: %v, %v", outcome, h, err)
@@ -377,9 +406,8 @@ func (s *machine) release(t *rapid.T) {
 	s.handles = slices.Delete(s.handles, i, i+1)
 	h.h.Release()
 	s.closed = append(s.closed, h.h)
-	if h.e.refs--; h.e.refs == 0 {
-		s.clock++
-		h.e.used = s.clock
+	if h.e.refs--; h.e.refs == 0 && h.e.cached {
+		s.order.Idle(&h.e.item)
 	}
 }
 
@@ -399,8 +427,14 @@ func (s *machine) releaseAgain(t *rapid.T) {
 
 // check compares everything that can be seen, and the index itself.
 func (s *machine) check(t *rapid.T) {
-	s.all = slices.DeleteFunc(s.all, func(e *modelEntry) bool { return !e.cached && e.refs == 0 })
-	want := s.stats
+	s.all = slices.DeleteFunc(s.all, func(e *modelEntry) bool {
+		gone := !e.cached && e.refs == 0
+		if e.lower != nil && (gone && *e.lower != 1 || !gone && *e.lower != 0) {
+			t.Fatalf("an adopted KV was released %d times, gone: %v", *e.lower, gone)
+		}
+		return gone
+	})
+	want := s.counts
 	want.Entries, want.Bytes = len(s.cached), s.bytes()
 	want.Flights = len(s.flights)
 	want.Handles = len(s.handles)
@@ -414,8 +448,8 @@ func (s *machine) check(t *rapid.T) {
 			}
 		}
 	}
-	if got := s.m.Stats(); got != want {
-		t.Fatalf("stats\n%+v, want\n%+v", got, want)
+	if got := s.m.Metrics(); !reflect.DeepEqual(got, want) {
+		t.Fatalf("metrics\n%+v, want\n%+v", got, want)
 	}
 	if want.Bytes > max(want.Budget, 0) {
 		t.Fatalf("%d bytes cached with a budget of %d", want.Bytes, want.Budget)
@@ -433,12 +467,8 @@ func (s *machine) check(t *rapid.T) {
 			t.Fatal("a held KV was written to")
 		}
 	}
-	for _, l := range []*list{&s.m.idle, &s.m.held} {
-		for e := l.root.next; e != &l.root; e = e.next {
-			if !e.indexed || e.next.prev != e || (e.refs == 0) != (l == &s.m.idle) {
-				t.Fatal("an entry is in the wrong list")
-			}
-		}
+	if s.m.order.Len() != len(s.cached) {
+		t.Fatalf("%d entries in order, %d cached", s.m.order.Len(), len(s.cached))
 	}
 }
 
@@ -451,20 +481,19 @@ func (s *machine) finish(t *rapid.T) {
 		s.release(t)
 	}
 	s.check(t)
-	if st := s.m.Stats(); st.Handles+st.PinnedEntries+st.OrphanedEntries+st.Flights != 0 || st.PinnedBytes+st.OrphanedBytes != 0 {
+	if st := s.m.Metrics(); st.Handles+st.PinnedEntries+st.OrphanedEntries+st.Flights != 0 || st.PinnedBytes+st.OrphanedBytes != 0 {
 		t.Fatalf("left over: %+v", st)
 	}
-	var order []Key // eviction order: least recently used first
-	for e := s.m.idle.back(); e != nil && e != &s.m.idle.root; e = e.prev {
-		order = append(order, e.key)
-	}
-	if len(order) != len(s.cached) || !slices.IsSortedFunc(order, func(a, b Key) int { return s.cached[a].used - s.cached[b].used }) {
-		t.Fatalf("LRU order %v", order)
+	for range s.cached { // what would go next, and so on
+		want, _ := s.order.Evict()
+		if got, ok := s.m.order.Evict(); !ok || got.key != want {
+			t.Fatalf("%v goes before %v", got.key, want)
+		}
 	}
 }
 
 func TestMemoryAgainstModel(t *testing.T) {
-	for _, budget := range []int64{-1, 0, EntryOverhead, 900, 2000, 4000, 1 << 20} {
+	for _, budget := range []int64{-1, 0, EntryOverhead, 1500, 3000, 6000, 1 << 20} {
 		t.Run(fmt.Sprint("budget=", budget), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(t *rapid.T) {
@@ -472,10 +501,10 @@ func TestMemoryAgainstModel(t *testing.T) {
 					m:       NewMemory(budget),
 					cached:  make(map[Key]*modelEntry),
 					flights: make(map[Key]*modelFlight),
-					stats:   Stats{Budget: max(budget, 0)},
+					counts:  Metrics{Tier: "memory", Budget: max(budget, 0)},
 				}
 				t.Repeat(map[string]func(*rapid.T){
-					"get": s.get, "put": s.put, "evict": s.evict, "claim": s.claim, "claim again": s.claim,
+					"get": s.get, "put": s.put, "delete": s.delete, "claim": s.claim, "claim again": s.claim,
 					"wait": s.wait, "cancel wait": s.cancelWait, "late wait": s.waitLate,
 					"complete": s.complete, "fail": s.fail, "get or encode": s.getOrEncode,
 					"release": s.release, "release more": s.release, "release again": s.releaseAgain,

@@ -38,12 +38,12 @@ func testSingleFlight(s suite) {
 		})
 	}
 	s.waiting(callers - 1)
-	if n := s.Stats().Flights; n != 1 {
+	if n := s.metrics().Flights; n != 1 {
 		s.Errorf("%d flights, want 1", n)
 	}
 	close(release)
 	wg.Wait()
-	if s.Stats().Budget > 0 && (encoded.Load() != 1 || hits.Load() != callers-1) {
+	if s.metrics().Budget > 0 && (encoded.Load() != 1 || hits.Load() != callers-1) {
 		s.Errorf("encoded %d times with %d hits, want 1 and %d", encoded.Load(), hits.Load(), callers-1)
 	}
 	if encoded.Load()+hits.Load() != callers {
@@ -82,7 +82,7 @@ func testOwnerFails(s suite) {
 	if attempts.Load() != 10 {
 		s.Errorf("%d attempts, want 10", attempts.Load())
 	}
-	if n := s.Stats().Failures; n != 11 {
+	if n := s.metrics().Failures; n != 11 {
 		s.Errorf("%d failures counted, want 11", n)
 	}
 }
@@ -199,8 +199,8 @@ func testWaiterCancelled(s suite) {
 		}
 	}
 	h := f.Complete(makeKV(1)) // no reference may be left for the one who went
-	if st := s.Stats(); st.Handles != 1 {
-		s.Errorf("want the owner's handle alone: %+v", st)
+	if m := s.metrics(); m.Handles != 1 {
+		s.Errorf("want the owner's handle alone: %+v", m)
 	}
 	h.Release()
 	h, err := w.Wait(ctx) // finished: returned even with a cancelled context

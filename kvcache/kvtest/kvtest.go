@@ -1,8 +1,10 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
-// Package kvtest tests stores of KVs. Run is the conformance suite that every
-// store must pass, whatever it keeps the KVs in; CheckLeaks finds handles and
-// flights that a test forgot; NewKV and CheckKV make KVs whose content is known.
+// Package kvtest tests stores of KVs. [RunStore] is the conformance suite that every
+// store must pass, whatever it keeps the KVs in; [RunDurable] is for those that outlive
+// their process, and [Run] for those that have flights as well. [CheckLeaks] finds
+// handles and flights that a test forgot; [NewKV] and [CheckKV] make KVs whose content is
+// known.
 package kvtest
 
 import (
@@ -13,52 +15,63 @@ import (
 	"github.com/graphkv/graphkv/kvcache"
 )
 
-// Store is what the suite drives; [kvcache.Memory] describes the methods.
+// FlightStore is what Run drives; [kvcache.Memory] describes the methods.
 //
 // A store may remember more than its memory budget (on a lower tier), so the suite never
-// demands a miss, except after Evict. It may not remember wrongly.
-type Store interface {
-	Get(kvcache.Key) (*kvcache.Handle, bool)
+// demands a miss, except after Delete. It may not remember wrongly. A store that writes
+// behind its callers' backs has a Flush method, which the suite calls before it looks at
+// gauges.
+type FlightStore interface {
+	kvcache.Store
 	Claim(kvcache.Key) (h *kvcache.Handle, f *kvcache.Flight, owner bool)
 	GetOrEncode(context.Context, kvcache.Key, func(context.Context) (*kvcache.KV, error)) (h *kvcache.Handle, hit bool, err error)
-	Put(kvcache.Key, *kvcache.KV) *kvcache.Handle
-	Evict(kvcache.Key) bool
-	Stats() kvcache.Stats
+}
+
+type flusher interface{ Flush(context.Context) error }
+
+// settled returns the metrics of s when it has nothing left to write.
+func settled(tb testing.TB, s interface{ Metrics() kvcache.Metrics }) kvcache.Metrics {
+	tb.Helper()
+	if f, ok := s.(flusher); ok {
+		if err := f.Flush(context.Background()); err != nil {
+			tb.Errorf("Flush: %v", err)
+		}
+	}
+	return s.Metrics()
 }
 
 // CheckLeaks fails tb at its end if handles of s are not released or flights
 // not ended by then. Call it right after making s.
-func CheckLeaks(tb testing.TB, s interface{ Stats() kvcache.Stats }) {
+func CheckLeaks(tb testing.TB, s interface{ Metrics() kvcache.Metrics }) {
 	tb.Helper()
 	tb.Cleanup(func() {
-		if n := s.Stats().Handles; n != 0 {
-			tb.Errorf("%d handles not released", n)
+		m := settled(tb, s)
+		if m.Handles != 0 {
+			tb.Errorf("%d handles not released", m.Handles)
 		}
-		if n := s.Stats().Flights; n != 0 {
-			tb.Errorf("%d flights neither completed nor failed", n)
+		if m.Flights != 0 {
+			tb.Errorf("%d flights neither completed nor failed", m.Flights)
 		}
-		CheckStats(tb, s.Stats())
+		CheckMetrics(tb, m)
 	})
 }
 
-// CheckStats fails tb if s contradicts itself.
-func CheckStats(tb testing.TB, s kvcache.Stats) {
+// CheckMetrics fails tb if m, of a store that has flights, contradicts itself.
+func CheckMetrics(tb testing.TB, m kvcache.Metrics) {
 	tb.Helper()
+	checkGauges(tb, m)
 	check := func(ok bool, what string) {
 		tb.Helper()
 		if !ok {
-			tb.Errorf("stats: not true that %s: %+v", what, s)
+			tb.Errorf("metrics: not true that %s: %+v", what, m)
 		}
 	}
-	check(s.Bytes <= s.Budget, "Bytes ≤ Budget")
-	check(s.Puts == uint64(s.Entries)+s.Evictions+s.Replaced+s.Rejected, "Puts = Entries + Evictions + Replaced + Rejected")
-	check(s.Bytes >= int64(s.Entries)*kvcache.EntryOverhead, "Bytes ≥ Entries × EntryOverhead")
-	check(s.PinnedEntries <= s.Handles, "PinnedEntries ≤ Handles")
-	check((s.PinnedEntries == 0) == (s.Handles == 0), "entries are pinned exactly when there are handles")
-	check(s.OrphanedEntries <= s.PinnedEntries && s.OrphanedBytes <= s.PinnedBytes, "Orphaned ≤ Pinned")
-	check(s.PinnedBytes-s.OrphanedBytes <= s.Bytes, "Pinned − Orphaned ≤ Bytes")
-	check(min(s.Entries, s.PinnedEntries, s.OrphanedEntries, s.Handles, s.Flights) >= 0, "no gauge is negative")
-	check(min(s.Bytes, s.PinnedBytes, s.OrphanedBytes) >= 0, "no number of bytes is negative")
+	check(m.Bytes <= m.Budget, "Bytes ≤ Budget")
+	check(m.Puts == uint64(m.Entries)+m.Replaced+m.Deletes+m.Evictions+m.Rejected, "Puts = Entries + Replaced + Deletes + Evictions + Rejected")
+	check(m.Bytes >= int64(m.Entries)*kvcache.EntryOverhead, "Bytes ≥ Entries × EntryOverhead")
+	check(m.PinnedEntries <= m.Handles, "PinnedEntries ≤ Handles")
+	check((m.PinnedEntries == 0) == (m.Handles == 0), "entries are pinned exactly when there are handles")
+	check(m.PinnedBytes-m.OrphanedBytes <= m.Bytes, "Pinned − Orphaned ≤ Bytes")
 }
 
 // number is the i-th number of a KV with this seed: exact in 16 bits too, so that

@@ -29,7 +29,7 @@ func cost(seed uint64) int64 { return makeKV(seed).Bytes() + kvcache.EntryOverhe
 
 type suite struct {
 	*testing.T
-	Store
+	FlightStore
 }
 
 func (s suite) check(h *kvcache.Handle, seed uint64) {
@@ -37,21 +37,35 @@ func (s suite) check(h *kvcache.Handle, seed uint64) {
 	CheckKV(s.T, h.KV(), shape, tokensOf(seed), seed)
 }
 
+// metrics returns those of the store when it has nothing left to write.
+func (s suite) metrics() kvcache.Metrics {
+	s.Helper()
+	return settled(s.T, s)
+}
+
+// put stores a KV whose key must be free and holds it, whether it is kept or not.
 func (s suite) put(seed uint64) *kvcache.Handle {
 	s.Helper()
-	h := s.Put(keyOf(seed), makeKV(seed))
+	h := s.own(seed).Complete(makeKV(seed))
 	s.check(h, seed)
 	return h
 }
 
 func (s suite) get(seed uint64) *kvcache.Handle {
 	s.Helper()
-	h, ok := s.Get(keyOf(seed))
-	if !ok {
-		s.Fatalf("KV %d is not cached", seed)
+	h, err := s.Get(s.Context(), keyOf(seed))
+	if err != nil {
+		s.Fatalf("KV %d is not cached: %v", seed, err)
 	}
 	s.check(h, seed)
 	return h
+}
+
+func (s suite) delete(seed uint64) {
+	s.Helper()
+	if err := s.Delete(s.Context(), keyOf(seed)); err != nil {
+		s.Fatalf("Delete: %v", err)
+	}
 }
 
 // own claims a key that must be free.
@@ -87,7 +101,7 @@ func (s suite) panics(want error, f func()) {
 
 // Run tests the stores that open makes. budget is the byte budget of the
 // memory tier. open cleans up after itself with tb.Cleanup.
-func Run(t *testing.T, open func(tb testing.TB, budget int64) Store) {
+func Run(t *testing.T, open func(tb testing.TB, budget int64) FlightStore) {
 	const plenty = 1 << 20
 	for _, c := range []struct {
 		name   string
@@ -95,13 +109,17 @@ func Run(t *testing.T, open func(tb testing.TB, budget int64) Store) {
 		test   func(suite)
 	}{
 		{"GetPut", plenty, testGetPut},
-		{"HandleOutlivesEvict", plenty, testEvict},
+		{"HandleOutlivesDelete", plenty, testDelete},
 		{"HandleOutlivesReplace", plenty, testReplace},
 		{"HandleOutlivesPressure", 2 * cost(6), testPressure},
 		{"LargerThanBudget", cost(6) - 1, testTooLarge},
 		{"NoBudget", 0, testTooLarge},
 		{"Release", plenty, testRelease},
 		{"Misuse", plenty, testMisuse},
+		{"Adopt", plenty, testAdopt},
+		{"AdoptNoBudget", 0, testAdopt},
+		{"AdoptPressure", 2 * cost(6), testAdoptPressure},
+		{"Close", plenty, testClose},
 		{"SingleFlight", plenty, testSingleFlight},
 		{"SingleFlightNoBudget", 0, testSingleFlight},
 		{"OwnerFails", plenty, testOwnerFails},
@@ -122,11 +140,13 @@ func Run(t *testing.T, open func(tb testing.TB, budget int64) Store) {
 }
 
 func testGetPut(s suite) {
-	if _, ok := s.Get(keyOf(1)); ok {
-		s.Fatal("an empty store has a KV")
+	if _, err := s.Get(s.Context(), keyOf(1)); !errors.Is(err, kvcache.ErrNotFound) {
+		s.Fatalf("an empty store has a KV, or: %v", err)
 	}
 	for seed := range uint64(20) {
-		s.put(seed).Release()
+		if err := s.Put(s.Context(), keyOf(seed), makeKV(seed)); err != nil {
+			s.Fatal(err)
+		}
 	}
 	for seed := range uint64(20) {
 		a, b := s.get(seed), s.get(seed)
@@ -134,59 +154,54 @@ func testGetPut(s suite) {
 		s.check(b, seed)
 		b.Release()
 	}
-	st := s.Stats()
-	if st.Hits != 40 || st.Misses != 1 || st.Puts != 20 {
-		s.Errorf("want 40 hits, 1 miss, 20 puts: %+v", st)
+	if m := s.metrics(); m.Hits != 40 || m.Misses != 1 || m.Puts != 20 {
+		s.Errorf("want 40 hits, 1 miss, 20 puts: %+v", m)
 	}
 }
 
-func testEvict(s suite) {
+func testDelete(s suite) {
 	h := s.put(1)
-	if !s.Evict(keyOf(1)) {
-		s.Error("Evict did not find the KV")
+	s.delete(1)
+	s.delete(1)
+	if _, err := s.Get(s.Context(), keyOf(1)); !errors.Is(err, kvcache.ErrNotFound) {
+		s.Errorf("deleted and still there, or: %v", err)
 	}
-	if s.Evict(keyOf(1)) {
-		s.Error("Evict found the KV again")
-	}
-	if _, ok := s.Get(keyOf(1)); ok {
-		s.Error("evicted and still there")
-	}
-	if st := s.Stats(); st.OrphanedEntries != 1 || st.OrphanedBytes == 0 {
-		s.Errorf("the held KV is not counted as orphaned: %+v", st)
+	if m := s.metrics(); m.OrphanedEntries != 1 || m.OrphanedBytes == 0 {
+		s.Errorf("the held KV is not counted as orphaned: %+v", m)
 	}
 	s.check(h, 1)
 	h.Release()
-	if st := s.Stats(); st.OrphanedEntries != 0 || st.OrphanedBytes != 0 {
-		s.Errorf("orphans after the last release: %+v", st)
+	if m := s.metrics(); m.OrphanedEntries != 0 || m.OrphanedBytes != 0 {
+		s.Errorf("orphans after the last release: %+v", m)
 	}
 }
 
 func testReplace(s suite) {
 	old := s.put(1)
-	h := s.Put(keyOf(1), makeKV(2))
-	s.check(old, 1)
-	s.check(h, 2)
-	got, ok := s.Get(keyOf(1))
-	if !ok {
-		s.Fatal("replaced and lost")
+	if err := s.Put(s.Context(), keyOf(1), makeKV(2)); err != nil {
+		s.Fatal(err)
 	}
-	s.check(got, 2)
+	s.check(old, 1)
+	h, err := s.Get(s.Context(), keyOf(1))
+	if err != nil {
+		s.Fatalf("replaced and lost: %v", err)
+	}
+	s.check(h, 2)
 	old.Release()
+	s.check(h, 2)
 	h.Release()
-	s.check(got, 2)
-	got.Release()
 }
 
 func testPressure(s suite) {
 	var held []*kvcache.Handle
 	for seed := range uint64(30) {
 		held = append(held, s.put(seed))
-		CheckStats(s.T, s.Stats())
+		CheckMetrics(s.T, s.Metrics())
 	}
 	for seed, h := range held {
 		s.check(h, uint64(seed))
 		h.Release()
-		CheckStats(s.T, s.Stats())
+		CheckMetrics(s.T, s.Metrics())
 	}
 }
 
@@ -197,8 +212,8 @@ func testTooLarge(s suite) {
 	g := f.Complete(makeKV(seed + 7))
 	s.check(g, seed+7)
 	s.check(h, seed)
-	if st := s.Stats(); st.Rejected != 2 || st.Entries != 0 {
-		s.Errorf("want 2 rejected, none kept: %+v", st)
+	if m := s.metrics(); m.Rejected != 2 || m.Entries != 0 {
+		s.Errorf("want 2 rejected, none kept: %+v", m)
 	}
 	// One who waits gets it although it is not kept.
 	f = s.own(20)
@@ -226,9 +241,9 @@ func testTooLarge(s suite) {
 // verdict, except where they say so.
 func (s suite) waiting(n uint64) {
 	s.Helper()
-	for deadline := time.Now().Add(10 * time.Second); s.Stats().Waits < n; {
+	for deadline := time.Now().Add(10 * time.Second); s.Metrics().Waits < n; {
 		if time.Now().After(deadline) {
-			s.Fatalf("%d waits, want %d", s.Stats().Waits, n)
+			s.Fatalf("%d waits, want %d", s.Metrics().Waits, n)
 		}
 		runtime.Gosched()
 	}
@@ -239,8 +254,8 @@ func testRelease(s suite) {
 	a, b := s.put(1), s.get(1)
 	a.Release()
 	a.Release() // must not take b's reference
-	if st := s.Stats(); st.Handles != 1 || st.PinnedEntries != 1 {
-		s.Errorf("want one handle: %+v", st)
+	if m := s.metrics(); m.Handles != 1 || m.PinnedEntries != 1 {
+		s.Errorf("want one handle: %+v", m)
 	}
 	s.check(b, 1)
 	s.panics(kvcache.ErrReleased, func() { a.KV() })
@@ -249,8 +264,8 @@ func testRelease(s suite) {
 		wg.Go(b.Release)
 	}
 	wg.Wait()
-	if st := s.Stats(); st.Handles != 0 || st.PinnedBytes != 0 {
-		s.Errorf("want no handle: %+v", st)
+	if m := s.metrics(); m.Handles != 0 || m.PinnedBytes != 0 {
+		s.Errorf("want no handle: %+v", m)
 	}
 }
 
@@ -258,14 +273,16 @@ func testMisuse(s suite) {
 	f := s.own(1)
 	other := s.join(1)
 	s.panics(kvcache.ErrNotOwner, func() { other.Complete(makeKV(1)) })
+	s.panics(kvcache.ErrNotOwner, func() { other.Adopt(kvcache.NewHandle(makeKV(1), nil)) })
 	s.panics(kvcache.ErrNotOwner, func() { other.Fail(nil) })
 	s.panics(kvcache.ErrNilKV, func() { f.Complete(nil) })
-	s.panics(kvcache.ErrNilKV, func() { s.Put(keyOf(1), nil) })
+	s.panics(kvcache.ErrNilKV, func() { s.Put(s.Context(), keyOf(1), nil) })
 	if _, err := f.Wait(context.Background()); !errors.Is(err, kvcache.ErrOwner) {
 		s.Errorf("the owner waits for itself: %v", err)
 	}
 	h := f.Complete(makeKV(1))
 	s.panics(kvcache.ErrFinished, func() { f.Complete(makeKV(1)) })
+	s.panics(kvcache.ErrFinished, func() { f.Adopt(kvcache.NewHandle(makeKV(1), nil)) })
 	f.Fail(errors.New("too late")) // does nothing
 	for _, late := range []*kvcache.Flight{f, other} {
 		g, err := late.Wait(context.Background())
@@ -302,12 +319,18 @@ func testConcurrent(s suite) {
 				seed := rng.Uint64N(keys)
 				switch rng.IntN(8) {
 				case 0:
-					keep(s.Put(keyOf(seed), makeKV(seed)), seed)
+					if err := s.Put(s.Context(), keyOf(seed), makeKV(seed)); err != nil {
+						s.Errorf("Put: %v", err)
+					}
 				case 1:
-					s.Evict(keyOf(seed))
+					if err := s.Delete(s.Context(), keyOf(seed)); err != nil {
+						s.Errorf("Delete: %v", err)
+					}
 				case 2:
-					if h, ok := s.Get(keyOf(seed)); ok {
+					if h, err := s.Get(s.Context(), keyOf(seed)); err == nil {
 						keep(h, seed)
+					} else if !errors.Is(err, kvcache.ErrNotFound) {
+						s.Errorf("Get: %v", err)
 					}
 				case 3:
 					h, f, owner := s.Claim(keyOf(seed))
@@ -316,6 +339,8 @@ func testConcurrent(s suite) {
 						keep(h, seed)
 					case owner && rng.IntN(2) == 0:
 						f.Fail(nil)
+					case owner && rng.IntN(2) == 0:
+						keep(f.Adopt(kvcache.NewHandle(makeKV(seed), nil)), seed)
 					case owner:
 						keep(f.Complete(makeKV(seed)), seed)
 					default:
@@ -340,7 +365,7 @@ func testConcurrent(s suite) {
 					}
 					keep(h, seed)
 				}
-				CheckStats(s.T, s.Stats())
+				CheckMetrics(s.T, s.Metrics())
 				for len(held) > 6 {
 					i := rng.IntN(len(held))
 					s.check(held[i], seeds[i])
