@@ -134,7 +134,7 @@ func TestWrongValues(t *testing.T) {
 	require.Empty(t, names(t, c))
 
 	// Somebody else's values under these names are theirs.
-	node, chunk = put()
+	node, _ = put()
 	require.NoError(t, c.Del(t.Context(), node).Err())
 	require.NoError(t, c.LPush(t.Context(), node, "x").Err())
 	_, err = s.Get(t.Context(), k)

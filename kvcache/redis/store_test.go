@@ -51,7 +51,9 @@ func TestLifetimes(t *testing.T) {
 	reader, err := s.Stream(t.Context(), k)
 	require.NoError(t, err)
 	require.NoError(t, s.Put(t.Context(), k, second))
-	require.NoError(t, reader.Wait(t.Context(), 1))
+	for l := range 2 {
+		require.NoError(t, reader.Wait(t.Context(), l))
+	}
 	requireSame(t, first, reader.KV())
 	old := h.name(node, 0)[:len(node)+8]
 	for _, name := range h.names(node) {
@@ -85,6 +87,7 @@ func TestLifetimes(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
+	t.Parallel() // mostly waits
 	server := redistest.Start(t)
 	s := open(t, server.URL(), Options{TTL: time.Second, Timeout: 300 * time.Millisecond})
 	require.NoError(t, s.Put(t.Context(), kvcache.Key{1}, randomKV(1, 1, 1)))

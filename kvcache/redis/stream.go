@@ -52,9 +52,9 @@ type Stream struct {
 	changed  chan struct{} // closed, and replaced, when ready or err changes
 }
 
-// Stream begins to fetch the KV of k. Its errors, and those of [Stream.Wait], are those of Get. The fetch ends by itself, with ctx or after
-// [Options.Timeout] at the latest; a caller that wants no more of it calls Close. A node that is gone, or turns out to be damaged, while it is
-// streamed was right as far as Wait has said so.
+// Stream begins to fetch the KV of k. Its errors, and those of [Stream.Wait], are those of Get. A node that is gone, or turns out to be damaged,
+// while it is streamed was right as far as Wait has said so. The fetch ends by itself, at ctx's deadline or after [Options.Timeout] at the
+// latest, and between two exchanges when ctx is cancelled; a caller that wants no more of it calls Close.
 func (s *Store) Stream(ctx context.Context, k kvcache.Key) (*Stream, error) {
 	op, end, err := s.begin(ctx)
 	if err != nil {

@@ -60,30 +60,42 @@ func TestStream(t *testing.T) {
 // Whoever closes a stream, or gives up on it, hears so at once; the store goes on.
 func TestStreamGivenUp(t *testing.T) {
 	server := redistest.Start(t)
-	p := newProxy(t, server.Addr)
-	s := open(t, "redis://"+p.addr, Options{ReadTimeout: 300 * time.Millisecond})
 	kv := randomKV(8, 64, 1)
 	k := kvcache.Key{1}
-	require.NoError(t, s.Put(t.Context(), k, kv))
-
-	p.let(1 << 20)
-	st, err := s.Stream(t.Context(), k)
-	require.NoError(t, err)
-	st.Close()
-	within(t, 100*time.Millisecond, func() { require.ErrorIs(t, st.Wait(t.Context(), 7), context.Canceled) })
-
-	p.let(1 << 20)
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
-	within(t, 200*time.Millisecond, func() {
-		_, err := s.Get(ctx, k)
-		require.ErrorIs(t, err, context.Canceled)
-	})
-	p.let(1 << 62)
-	same(t, s, k, kv)
-	require.NoError(t, s.Close())
-	m := s.Metrics()
-	require.Equal(t, []uint64{1, 0, 0}, []uint64{m.Hits, m.Misses, m.Failures}, "that a caller gives up is no failure")
+	for name, giveUp := range map[string]func(*Store){
+		"close": func(s *Store) {
+			st, err := s.Stream(t.Context(), k)
+			require.NoError(t, err)
+			time.AfterFunc(20*time.Millisecond, st.Close)
+			require.ErrorIs(t, st.Wait(t.Context(), 7), context.Canceled)
+			require.ErrorIs(t, st.Err(), context.Canceled)
+		},
+		"cancel": func(s *Store) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(20*time.Millisecond, cancel)
+			_, err := s.Get(ctx, k)
+			require.ErrorIs(t, err, context.Canceled)
+		},
+		"deadline": func(s *Store) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, err := s.Get(ctx, k)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProxy(t, server.Addr)
+			s := open(t, "redis://"+p.addr, Options{ReadTimeout: time.Second})
+			require.NoError(t, s.Put(t.Context(), k, kv))
+			p.let(1 << 20)
+			within(t, 500*time.Millisecond, func() { giveUp(s) })
+			p.let(1 << 62)
+			same(t, s, k, kv)
+			require.NoError(t, s.Close())
+			m := s.Metrics()
+			require.Equal(t, []uint64{1, 0, 0}, []uint64{m.Hits, m.Misses, m.Failures}, "that a caller gives up is no failure")
+		})
+	}
 }
 
 // A layer that turns out to be damaged is not handed out; those before it were right.

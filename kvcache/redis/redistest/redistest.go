@@ -53,7 +53,7 @@ type Server struct {
 // Start starts a server with further arguments of redis-server, "--maxmemory", "8mb" say, and waits until it answers.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	return start(tb, nil, append([]string{"--port", portArg, "--save", "", "--appendonly", "no"}, args...)...)
+	return start(tb, nil, append([]string{"--port", portArg, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, args...)...)
 }
 
 // portArg stands for the port in the arguments of a server.
