@@ -83,11 +83,8 @@ func (f *Flight) Complete(kv *KV) *Handle {
 	if kv == nil {
 		panic(ErrNilKV)
 	}
-	if f.m.behind == nil {
-		return newHandle(f.m, f.complete(kv, nil, 1), kv)
-	}
-	e := f.complete(kv, nil, 2)
-	f.m.behind(newHandle(f.m, e, kv))
+	e := f.complete(kv, nil, 1+len(f.m.below))
+	f.m.write(f.m.below, e, kv)
 	return newHandle(f.m, e, kv)
 }
 
@@ -161,12 +158,11 @@ func (f *Flight) Wait(ctx context.Context) (*Handle, error) {
 		m.mu.Unlock()
 		return nil, c.retry()
 	case c.finished:
-		defer m.mu.Unlock()
-		if c.e.kv == nil {
-			return nil, fmt.Errorf("%w: the KV was evicted before Wait", ErrRetry)
+		m.mu.Unlock()
+		if h := m.again(c.e); h != nil {
+			return h, nil
 		}
-		m.acquire(c.e)
-		return newHandle(m, c.e, c.e.kv), nil
+		return nil, fmt.Errorf("%w: the KV was evicted before Wait", ErrRetry)
 	case f.owner:
 		m.mu.Unlock()
 		return nil, ErrOwner
@@ -206,14 +202,18 @@ func (c *call) retry() error {
 // even then. encode may itself ask for the sources of k: the depth of nodes
 // falls along such a chain, so it cannot become a circle.
 func (m *Memory) GetOrEncode(ctx context.Context, k Key, encode func(context.Context) (*KV, error)) (h *Handle, hit bool, err error) {
+	return m.getOrEncode(ctx, k, encode, nil)
+}
+
+// getOrEncode calls fetch, unless it is nil, before encode; if that returns a handle, the flight has ended.
+func (m *Memory) getOrEncode(ctx context.Context, k Key, encode func(context.Context) (*KV, error), fetch func(*Flight) *Handle) (h *Handle, hit bool, err error) {
 	for {
 		h, f, owner := m.Claim(k)
 		if h != nil {
 			return h, true, nil
 		}
 		if owner {
-			h, err = f.run(ctx, encode)
-			return h, false, err
+			return f.run(ctx, encode, fetch)
 		}
 		h, err := f.Wait(ctx)
 		if err == nil {
@@ -225,22 +225,27 @@ func (m *Memory) GetOrEncode(ctx context.Context, k Key, encode func(context.Con
 	}
 }
 
-// run encodes and ends the flight whatever happens.
-func (f *Flight) run(ctx context.Context, encode func(context.Context) (*KV, error)) (*Handle, error) {
-	err := errNoValue
-	defer func() { f.Fail(err) }() // does nothing after Complete
-	if ctx.Err() != nil {
-		err = ctx.Err()
-		return nil, err
+// run ends the flight whatever happens.
+func (f *Flight) run(ctx context.Context, encode func(context.Context) (*KV, error), fetch func(*Flight) *Handle) (h *Handle, hit bool, err error) {
+	failure := errNoValue
+	defer func() { f.Fail(failure) }() // does nothing after Complete
+	if fetch != nil {
+		if h := fetch(f); h != nil {
+			return h, true, nil
+		}
 	}
-	kv, encodeErr := encode(ctx)
+	if failure = ctx.Err(); failure != nil {
+		return nil, false, failure
+	}
+	failure = errNoValue
+	kv, err := encode(ctx)
 	switch {
-	case encodeErr != nil:
-		err = encodeErr
-		return nil, err
+	case err != nil:
+		failure = err
 	case kv == nil:
-		err = ErrNilKV
-		return nil, err
+		failure = ErrNilKV
+	default:
+		return f.Complete(kv), false, nil
 	}
-	return f.Complete(kv), nil
+	return nil, false, failure
 }

@@ -40,7 +40,7 @@ var ErrNilKV = errors.New("kvcache: nil KV")
 // Misses and Waits of its [Metrics], which are all of one instant.
 type Memory struct {
 	events EventListener
-	behind func(*Handle) // is given a handle of its own to every KV that a flight completes
+	below  []*tier // what is completed is written to these
 
 	mu      sync.Mutex
 	entries map[Key]*entry
@@ -159,7 +159,7 @@ func (m *Memory) Close() error {
 	return nil
 }
 
-// The methods below need m.mu.
+// The methods below need m.mu, unless they say that they take it.
 
 // unlock ends a critical section in which entries may have been dropped, and does what
 // takes time or calls others after it.
@@ -172,6 +172,24 @@ func (m *Memory) unlock() {
 	}
 	for _, e := range evicted {
 		m.events.Evicted(e)
+	}
+}
+
+// again returns one more handle to the KV of e, nil if it is gone; it takes m.mu itself.
+func (m *Memory) again(e *entry) *Handle {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.kv == nil {
+		return nil
+	}
+	m.acquire(e)
+	return newHandle(m, e, e.kv)
+}
+
+// write queues e, which has a reference for each of these tiers.
+func (m *Memory) write(tiers []*tier, e *entry, kv *KV) {
+	for _, t := range tiers {
+		t.queue.add(newHandle(m, e, kv))
 	}
 }
 
@@ -217,27 +235,31 @@ func (m *Memory) unpin(e *entry) {
 		m.order.Idle(&e.item)
 		return
 	}
-	m.counts.OrphanedEntries--
-	m.counts.OrphanedBytes -= e.cost
+	m.orphan(e, -1)
 	m.free(e)
 }
 
-// insert makes an entry with refs > 0 references and indexes it if it fits.
+// insert indexes kv if it fits and returns its entry with refs > 0 more references.
 func (m *Memory) insert(k Key, kv *KV, lower *Handle, refs int) *entry {
+	e, known := m.entryFor(k, kv, lower)
+	m.counts.Puts++
+	m.counts.WriteBytes += uint64(kv.Bytes())
+	m.pin(e, refs)
+	if e.indexed {
+		m.order.Use(&e.item)
+		m.counts.Replaced++ // by itself
+		return e
+	}
 	if old := m.entries[k]; old != nil {
 		m.order.Remove(&old.item)
 		m.drop(old)
 		m.counts.Replaced++
 	}
-	e := &entry{key: k, kv: kv, lower: lower, cost: footprint(kv.Bytes()) + EntryOverhead}
-	e.item.Value = e
-	m.counts.Puts++
-	m.counts.WriteBytes += uint64(kv.Bytes())
-	m.pin(e, refs)
 	if m.closed || e.cost > m.counts.Budget {
 		m.counts.Rejected++
-		m.counts.OrphanedEntries++
-		m.counts.OrphanedBytes += e.cost
+		if !known {
+			m.orphan(e, 1)
+		}
 		return e
 	}
 	for m.counts.Bytes > m.counts.Budget-e.cost {
@@ -248,11 +270,32 @@ func (m *Memory) insert(k Key, kv *KV, lower *Handle, refs int) *entry {
 			m.evicted = append(m.evicted, EvictEvent{m.counts.Tier, victim.key, victim.cost})
 		}
 	}
+	if known {
+		m.orphan(e, -1)
+	}
 	m.entries[k] = e
 	e.indexed = true
 	m.counts.Bytes += e.cost
 	m.order.Add(&e.item, e.cost, kv.info.Cost, true)
 	return e
+}
+
+// entryFor returns a new entry, or the one that is known already: the index may have given it up while a write to a lower tier held it, and now it comes
+// back from there.
+func (m *Memory) entryFor(k Key, kv *KV, lower *Handle) (e *entry, known bool) {
+	if lower != nil && lower.m == m && lower.e.key == k {
+		m.dead = append(m.dead, lower)
+		return lower.e, true
+	}
+	e = &entry{key: k, kv: kv, lower: lower, cost: footprint(kv.Bytes()) + EntryOverhead}
+	e.item.Value = e
+	return e, false
+}
+
+// orphan counts n more orphans like e.
+func (m *Memory) orphan(e *entry, n int) {
+	m.counts.OrphanedEntries += n
+	m.counts.OrphanedBytes += int64(n) * e.cost
 }
 
 // drop takes e, which the order has let go, out of the index. If it is held, it becomes an orphan.
@@ -261,8 +304,7 @@ func (m *Memory) drop(e *entry) {
 	e.indexed = false
 	m.counts.Bytes -= e.cost
 	if e.refs > 0 {
-		m.counts.OrphanedEntries++
-		m.counts.OrphanedBytes += e.cost
+		m.orphan(e, 1)
 		return
 	}
 	m.free(e)

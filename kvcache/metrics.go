@@ -17,7 +17,7 @@ type Metrics struct {
 	Evictions    uint64 // entries dropped for room
 	Rejected     uint64 // KVs too large for the whole budget, or refused by the policy
 	Corrupt      uint64 // damaged KVs found
-	Failures     uint64 // operations that failed for another reason, and flights that failed
+	Failures     uint64 // operations that failed for another reason; in memory, flights that failed
 	Skipped      uint64 // operations not tried, since the tier was down, slow or not worth it
 	Dropped      uint64 // writes given up because the queue was full, or not done when Close had waited long enough
 	ReadBytes    uint64

@@ -82,7 +82,7 @@ func testOwnerFails(s suite) {
 	if attempts.Load() != 10 {
 		s.Errorf("%d attempts, want 10", attempts.Load())
 	}
-	if n := s.metrics().Failures; n != 11 {
+	if n := memoryTier(s.Metrics()).Failures; n != 11 {
 		s.Errorf("%d failures counted, want 11", n)
 	}
 }

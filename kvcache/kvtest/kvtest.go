@@ -56,10 +56,19 @@ func CheckLeaks(tb testing.TB, s interface{ Metrics() kvcache.Metrics }) {
 	})
 }
 
+// memoryTier returns the metrics of the tier in memory.
+func memoryTier(m kvcache.Metrics) kvcache.Metrics {
+	if len(m.Tiers) > 0 {
+		return m.Tiers[0]
+	}
+	return m
+}
+
 // CheckMetrics fails tb if m, of a store that has flights, contradicts itself.
 func CheckMetrics(tb testing.TB, m kvcache.Metrics) {
 	tb.Helper()
 	checkGauges(tb, m)
+	m = memoryTier(m)
 	check := func(ok bool, what string) {
 		tb.Helper()
 		if !ok {

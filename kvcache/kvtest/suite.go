@@ -40,7 +40,7 @@ func (s suite) check(h *kvcache.Handle, seed uint64) {
 // metrics returns those of the store when it has nothing left to write.
 func (s suite) metrics() kvcache.Metrics {
 	s.Helper()
-	return settled(s.T, s)
+	return settled(s.T, s.FlightStore)
 }
 
 // put stores a KV whose key must be free and holds it, whether it is kept or not.
