@@ -76,6 +76,23 @@ func TestClusterConformance(t *testing.T) {
 	}
 	require.Len(t, used, 3)
 
+	// A slot moves to another master, which the store hears when it asks the old one.
+	k := kvcache.Key{200}
+	slot := nodes[0].Client().ClusterKeySlot(t.Context(), s.node(k)).Val()
+	to := nodes[0].Client()
+	if slot < 16384/3 {
+		to = nodes[2].Client()
+	}
+	id := to.ClusterMyID(t.Context()).Val()
+	for _, n := range nodes {
+		require.NoError(t, n.Client().Do(t.Context(), "cluster", "setslot", slot, "node", id).Err())
+	}
+	require.NoError(t, s.Put(t.Context(), k, randomKV(3, 70, 200)))
+	same(t, s, k, randomKV(3, 70, 200))
+	require.Contains(t, names(t, to), s.node(k))
+	require.NoError(t, s.Delete(t.Context(), k))
+	require.Zero(t, s.Metrics().Failures)
+
 	// One of the masters dies.
 	require.NoError(t, s.Probe(t.Context()))
 	nodes[1].Kill()

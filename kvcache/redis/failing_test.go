@@ -48,6 +48,10 @@ func TestDeadServers(t *testing.T) {
 			})
 			within(t, once, func() { require.Error(t, s.Put(t.Context(), kvcache.Key{1}, randomKV(8, 64, 1))) })
 			within(t, once, func() { require.Error(t, s.Delete(t.Context(), kvcache.Key{1})) })
+			ended, end := context.WithCancel(t.Context())
+			end()
+			_, err := Open(ended, url, o)
+			require.ErrorIs(t, err, context.Canceled)
 			// A caller in a hurry waits no longer than it wants to.
 			ctx, cancel := context.WithTimeout(t.Context(), timeout/4)
 			defer cancel()

@@ -54,7 +54,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{client: client, owned: true, where: where, o: o}
-	if err := s.Probe(ctx); refused(err) {
+	if err := s.Probe(ctx); refused(err) || ctx.Err() != nil {
 		client.Close()
 		return nil, err
 	}
