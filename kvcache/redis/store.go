@@ -54,7 +54,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{client: client, owned: true, where: where, o: o}
-	if err := s.Probe(ctx); refused(err) || ctx.Err() != nil {
+	if err := s.Probe(ctx); err != nil && (refused(err) || ctx.Err() != nil) {
 		client.Close()
 		return nil, err
 	}
@@ -92,7 +92,8 @@ func (s *Store) Get(ctx context.Context, k kvcache.Key) (*kvcache.Handle, error)
 	return s.n.handle(t.kv), nil
 }
 
-// Put stores kv under k. When the answer to its last command is lost, Put returns an error, and kv may have been stored.
+// Put stores kv under k. One that is larger than [Options.MaxKVBytes] is counted and not kept; what was there stays. When the answer to the
+// last command is lost, Put returns an error, and kv may have been stored.
 func (s *Store) Put(ctx context.Context, k kvcache.Key, kv *kvcache.KV) error {
 	if kv == nil {
 		panic(kvcache.ErrNilKV)
