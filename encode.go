@@ -141,8 +141,9 @@ func (s *session) usage() Usage {
 // encode brings every node's KV to hand. The query, when there is one, joins the
 // last batch.
 func (s *session) encode(ctx context.Context, query *model.Run) error {
+	f := newFrontier(s.nodes)
 	for {
-		ready := s.ready()
+		ready := f.take()
 		final := len(s.foreign) == 0
 		if len(ready) > 0 || final && query != nil {
 			var q *model.Run
@@ -156,32 +157,12 @@ func (s *session) encode(ctx context.Context, query *model.Run) error {
 		if final {
 			return nil
 		}
+		i := s.foreign[0]
 		if err := s.wait(ctx); err != nil {
 			return err
 		}
+		f.update(i)
 	}
-}
-
-// ready returns the nodes that this session encodes and that depend on no foreign
-// flight, in encoding order. A source may be ready in the same call.
-func (s *session) ready() []int32 {
-	var list []int32
-	able := make([]bool, len(s.nodes))
-	for i := range s.nodes {
-		n := &s.nodes[i]
-		if n.twin >= 0 {
-			able[i] = able[n.twin]
-			continue
-		}
-		able[i] = n.handle != nil || n.own
-		for _, src := range n.sources {
-			able[i] = able[i] && (n.handle != nil || able[src.node])
-		}
-		if able[i] && n.own {
-			list = append(list, int32(i))
-		}
-	}
-	return list
 }
 
 // wait waits for the shallowest foreign flight. When its owner failed, this

@@ -78,4 +78,40 @@
 // unfinished flights it owns. It waits for a flight of smaller depth, so the
 // owner of that flight has a smaller number still. A chain of waiting requests
 // goes strictly down, cannot be a circle, and ends at a request that is running.
+//
+// # Tiers
+//
+// [Tiered] is Memory and, below it, any [Store]s: a disk, a server. Claim looks into
+// memory alone, under its one lock; whoever comes to own a flight then asks the lower
+// tiers with [Tiered.Fetch], nearest first, and encodes if that finds nothing. So the
+// lower tiers are asked once for a key, however many requests want it, and the rule above
+// holds for fetching as for encoding.
+//
+//   - A hit moves up. Memory adopts the lower store's KV, mapped or read, as it is, and
+//     releases it when it is evicted; the tiers between get it by a queued write.
+//   - What is encoded is queued for all lower tiers, and each has one goroutine that
+//     writes in order while there is something to write. The queue is bounded in number
+//     and bytes, a write that does not fit is dropped, counted and reported: no request
+//     waits for a write. A queued KV is held, and found even if memory evicts it.
+//   - A tier that fails or does not answer within its time-out is out of use from then on,
+//     which costs requests nothing, until a probe in the background is answered in time.
+//     So a request pays for at most one time-out per tier, whether the store heeds its
+//     context or not. A tier that cannot write (a full disk) is still read; a write is
+//     tried now and then.
+//   - Every tier's rate of fetching is measured. Where the caller says how long encoding
+//     would take ([Estimate]), a tier that would take longer is skipped, but for a trial
+//     now and then.
+//   - Close does the queued writes, within a bound, and says how many it could not.
+//
+// A tier may forget, and does in all of these cases: that costs an encoding, never a wrong
+// answer. A key stands for one KV, so it does not matter which tier, or which write, a hit
+// comes from.
+//
+// # Tenants
+//
+// The namespace is part of a [Scope] and so of every key, and thereby of what every tier
+// looks up: what another namespace has stored is to this one a key that nobody ever stored.
+// Keys are for the code between a model and its stores. No API that takes requests from
+// clients takes a key, and none should be built: who can name a key can find out, by an
+// answer or by its time, whether somebody has stored it.
 package kvcache

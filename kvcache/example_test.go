@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 )
 
 // A passage is encoded once and read by a later passage, whose key names it.
@@ -81,4 +82,30 @@ func ExampleScope_Key() {
 	// true
 	// true
 	// false
+}
+
+// A store that is larger, and there tomorrow, below memory. What the owner of a flight
+// encodes is written to it behind the request's back, and found by the next process.
+func ExampleTiered() {
+	disk := kvtest.NewMedium("disk") // stands for a folder
+	key := kvcache.Key{7}
+	for process := range 2 {
+		store := kvcache.NewTiered(kvcache.TieredOptions{
+			Memory: 64 << 20,
+			Tiers:  []kvcache.Tier{{Store: disk.Open()}},
+		})
+		_, flight, _ := store.Claim(key)
+		h, err := store.Fetch(context.Background(), flight, kvcache.Estimate{})
+		fmt.Println("process", process, "found:", err == nil)
+		if err != nil {
+			h = flight.Complete(kvcache.NewKV(kvcache.Shape{Layers: 1, KVHeads: 1, HeadDim: 2}, 5))
+		}
+		h.Release()
+		if err := store.Close(); err != nil {
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// process 0 found: false
+	// process 1 found: true
 }

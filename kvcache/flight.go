@@ -91,7 +91,8 @@ func (f *Flight) Complete(kv *KV) *Handle {
 // Adopt is Complete with the KV of a handle from another store, say one that is
 // mapped from a file. Nothing is copied: the flight's store takes over h, and releases
 // it when the KV is neither indexed nor held any more. The caller must not use h
-// after that. Adopt panics as Complete does, and with [ErrReleased] if h is released.
+// after that. Of a [Tiered] store it is memory that adopts; nothing is written below, where
+// h came from. Adopt panics as Complete does, and with [ErrReleased] if h is released.
 func (f *Flight) Adopt(h *Handle) *Handle {
 	kv := h.KV()
 	return newHandle(f.m, f.complete(kv, h, 1), kv)

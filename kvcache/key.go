@@ -179,13 +179,17 @@ func (s *Scope) Key(tokens []int32, sources []Source) Key {
 		e.uint32(uint32(t))
 	}
 	e.uint64(uint64(len(sources)))
-	e.sources = append(e.sources[:0], sources...)
-	slices.SortFunc(e.sources, Source.Compare)
-	for i := range e.sources {
-		e.source(&e.sources[i])
+	if !slices.IsSortedFunc(sources, Source.Compare) {
+		e.sources = append(e.sources, sources...)
+		sources = e.sources
+		slices.SortFunc(sources, Source.Compare)
+	}
+	for i := range sources {
+		e.source(&sources[i])
 	}
 	k := e.sum()
 	clear(e.sources) // the pool must not keep the callers' biases alive
+	e.sources = e.sources[:0]
 	encoders.Put(e)
 	return k
 }

@@ -421,3 +421,16 @@ func BenchmarkKey(b *testing.B) {
 		})
 	}
 }
+
+// Sources in canonical order are hashed where they are, others as if they were.
+func TestKeyOfManySources(t *testing.T) {
+	s := NewScope(ScopeConfig{})
+	sources := make([]Source, 3000)
+	for i := range sources {
+		sources[i] = Source{Key: Key{byte(i >> 8), byte(i)}, Base: -1 - i%7}
+	}
+	given := slices.Clone(sources)
+	canonical := slices.SortedFunc(slices.Values(sources), Source.Compare)
+	require.Equal(t, s.Key([]int32{1}, canonical), s.Key([]int32{1}, sources))
+	require.Equal(t, given, sources, "the caller's list stays as it is")
+}

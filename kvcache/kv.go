@@ -99,11 +99,14 @@ func NewKV(s Shape, tokens int) *KV {
 // alignedBytes returns n zeroed bytes at a multiple of Align. Today's allocator puts every multiple of 64 bytes there by itself; nothing
 // promises that, so it is looked at.
 func alignedBytes(n int) []byte {
-	b := make([]byte, n)
-	if misaligned(b) == 0 {
+	if b := make([]byte, n); misaligned(b) == 0 {
 		return b
 	}
-	b = make([]byte, n+Align-1)
+	return alignedIn(make([]byte, n+Align-1), n)
+}
+
+// alignedIn returns the first n bytes of b at a multiple of Align.
+func alignedIn(b []byte, n int) []byte {
 	from := (Align - misaligned(b)) % Align
 	return b[from : from+n : from+n]
 }

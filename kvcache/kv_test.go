@@ -121,6 +121,16 @@ func TestKVAlignment(t *testing.T) {
 	}
 }
 
+func TestAlignedIn(t *testing.T) {
+	memory := alignedBytes(4 * Align)
+	for from := range Align {
+		b := alignedIn(memory[from:from+100+Align-1], 100)
+		require.Zero(t, misaligned(b))
+		require.Len(t, b, 100)
+		require.Equal(t, 100, cap(b))
+	}
+}
+
 func TestViewKV(t *testing.T) {
 	s := Shape{Layers: 2, KVHeads: 1, HeadDim: 3, Format: attention.F16}
 	kv := NewKV(s, 5)

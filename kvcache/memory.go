@@ -18,8 +18,8 @@ import (
 const EntryOverhead = 512
 
 // footprint returns what n bytes take in memory. The allocator gives whole pages of 8 KiB to
-// an object of more than 32 KiB, as mapping a file does in pages of its own; KVs that are
-// smaller no model of use has.
+// an object of more than 32 KiB, as mapping a file does in pages of its own. Smaller KVs only
+// toy models have.
 func footprint(n int64) int64 {
 	const small, page = 32 << 10, 8 << 10
 	if n <= small {

@@ -23,7 +23,7 @@ type tier struct {
 	stop   context.Context // ends when the tier is closed
 	end    context.CancelFunc
 
-	stuck                               atomic.Int32 // operations that did not end in time and have not yet
+	stuck                               atomic.Int32 // puts that did not end in time and have not yet
 	skipped, dropped, failures, corrupt atomic.Uint64
 }
 
@@ -83,7 +83,8 @@ func (t *tier) delete(ctx context.Context, k Key) error {
 	return err
 }
 
-// writable reports whether a write may be queued: to a tier that failed to write, when it is time to try again.
+// writable reports whether a write may be queued: to a tier that failed to write, when it is time to try again, and not while one hangs, which holds
+// its KV.
 func (t *tier) writable() bool {
 	return !t.reads.down.Load() && t.stuck.Load() == 0 && (!t.writes.down.Load() || t.writes.due(t.config.ProbeEvery))
 }
@@ -131,7 +132,9 @@ func (t *tier) run(ctx context.Context, op string, k Key, limit time.Duration, f
 	done, late := make(chan outcome, 1), make(chan error, 1)
 	// A store that heeds its context reports for itself. One that does not is given up a little later.
 	timer := time.AfterFunc(limit+limit/4, func() {
-		t.stuck.Add(1)
+		if op == "put" {
+			t.stuck.Add(1)
+		}
 		err := fmt.Errorf("kvcache: %s did not %s within %v: %w", t.name, op, limit, context.DeadlineExceeded)
 		t.judge(op, err)
 		if t.events.Failed != nil {
@@ -145,7 +148,7 @@ func (t *tier) run(ctx context.Context, op string, k Key, limit time.Duration, f
 		h, err := f(work)
 		if timer.Stop() {
 			t.judge(op, err)
-		} else {
+		} else if op == "put" {
 			t.stuck.Add(-1)
 		}
 		if settled.CompareAndSwap(false, true) {
@@ -211,7 +214,7 @@ func (t *tier) probe() {
 			return
 		case <-tick.C:
 		}
-		if t.stuck.Load() == 0 && t.alive() {
+		if t.alive() {
 			t.reads.down.Store(false)
 			t.report(StateEvent{Tier: t.name, Op: "get", Up: true})
 			return

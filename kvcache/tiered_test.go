@@ -211,7 +211,7 @@ func TestTieredHang(t *testing.T) {
 			require.Contains(t, all, "remote get failed")
 
 			pass(10 * time.Second)
-			require.EqualValues(t, callers, remote.Gets(), "no probe as long as the first ones hang")
+			require.EqualValues(t, callers+1, remote.Gets(), "one probe, which hangs as well")
 			close(until)
 			remote.Inject(nil)
 			pass(time.Second)
@@ -466,7 +466,9 @@ func TestTieredFetchOrRecompute(t *testing.T) {
 			try(encode)
 			pass(time.Second)
 		}
-		require.True(t, try(encode) && try(encode) && try(encode), "quick again")
+		for range 3 {
+			require.True(t, try(encode), "quick again")
+		}
 		require.NoError(t, s.Close())
 	})
 }

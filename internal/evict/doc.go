@@ -16,15 +16,16 @@
 // often, stays longer. Of equal priorities the one used longest ago goes. With one use
 // each and equal weights this is LRU.
 //
-// Three things are fixed here that the papers leave open:
+// Three things are settled here that the papers leave open:
 //
 //   - Weight stays within a factor of 64 of the mean of what was added lately, and an
 //     entry of unknown cost weighs that mean, that is, as if its cost were in proportion
 //     to its bytes. So no absurd cost can upset the order for long.
 //   - Uses count up to 16. An entry that was used a million times and then no more
 //     goes after a bounded number of turnovers of the cache, as it must.
-//   - An entry that is held is not chosen while one that is not exists. Using, holding
-//     and letting go do no work that depends on the number of entries: a heap is put
-//     right when a victim is looked for, and each move there is paid for by the use that
-//     made it necessary. A victim costs O(log n), amortised.
+//   - An entry that is held is not chosen while one that is not exists.
+//
+// Using and holding take constant time: a heap is put right when a victim is looked for,
+// and each move there is paid for by the use or the hold that made it necessary. A victim
+// costs O(log n), amortised, and so does letting go of what was passed over meanwhile.
 package evict
