@@ -79,7 +79,7 @@ func TestSlowServer(t *testing.T) {
 		require.Error(t, err)
 	})
 	require.EqualValues(t, 1, s.Metrics().Failures)
-	p.let(1 << 62)
+	p.let(everything)
 	same(t, s, kvcache.Key{1}, kv)
 }
 

@@ -46,7 +46,7 @@ func TestStream(t *testing.T) {
 		}
 	}
 
-	p.let(1 << 62)
+	p.let(everything)
 	for l := range 8 {
 		require.NoError(t, st.Wait(t.Context(), l))
 	}
@@ -89,7 +89,7 @@ func TestStreamGivenUp(t *testing.T) {
 			require.NoError(t, s.Put(t.Context(), k, kv))
 			p.let(1 << 20)
 			within(t, 500*time.Millisecond, func() { giveUp(s) })
-			p.let(1 << 62)
+			p.let(everything)
 			same(t, s, k, kv)
 			require.NoError(t, s.Close())
 			m := s.Metrics()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -63,6 +64,9 @@ func names(tb testing.TB, c *goredis.Client) []string {
 	return got
 }
 
+// everything is as many bytes as a proxy will ever see.
+const everything = math.MaxInt
+
 // proxy stands between a client and a server and lets only so many bytes of answers through.
 type proxy struct {
 	addr string
@@ -77,7 +81,7 @@ func newProxy(tb testing.TB, server string) *proxy {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
-	p := &proxy{addr: l.Addr().String(), left: 1 << 62}
+	p := &proxy{addr: l.Addr().String(), left: everything}
 	p.more = sync.NewCond(&p.mu)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
