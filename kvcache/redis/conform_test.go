@@ -101,7 +101,7 @@ func TestClusterConformance(t *testing.T) {
 		within(t, 3*time.Second, func() {
 			h, err := s.Get(t.Context(), kvcache.Key{byte(i)})
 			if err == nil {
-				requireSame(t, randomKV(3, 1, byte(i)), h.KV())
+				kvtest.CheckSame(t, h.KV(), randomKV(3, 1, byte(i)))
 				h.Release()
 			}
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/kvcache/redis/redistest"
 )
 
@@ -116,7 +117,7 @@ func TestKilled(t *testing.T) {
 				} else {
 					var h *kvcache.Handle
 					if h, err = s.Get(t.Context(), kvcache.Key{byte(i)}); err == nil {
-						requireSame(t, kvs[i], h.KV())
+						kvtest.CheckSame(t, h.KV(), kvs[i])
 						h.Release()
 						hits.Add(1)
 					}
@@ -205,7 +206,7 @@ func TestEvictingServer(t *testing.T) {
 	for i, kv := range kvs {
 		h, err := s.Get(t.Context(), kvcache.Key{byte(i)})
 		if err == nil {
-			requireSame(t, kv, h.KV())
+			kvtest.CheckSame(t, h.KV(), kv)
 			h.Release()
 			hits++
 			continue

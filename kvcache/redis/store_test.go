@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/kvcache/redis/redistest"
 )
 
@@ -54,7 +55,7 @@ func TestLifetimes(t *testing.T) {
 	for l := range 2 {
 		require.NoError(t, reader.Wait(t.Context(), l))
 	}
-	requireSame(t, first, reader.KV())
+	kvtest.CheckSame(t, reader.KV(), first)
 	old := h.name(node, 0)[:len(node)+8]
 	for _, name := range h.names(node) {
 		left := c.PTTL(t.Context(), name).Val()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/kvcache/redis/redistest"
 )
 
@@ -50,7 +51,7 @@ func TestStream(t *testing.T) {
 	for l := range 8 {
 		require.NoError(t, st.Wait(t.Context(), l))
 	}
-	requireSame(t, kv, st.KV())
+	kvtest.CheckSame(t, st.KV(), kv)
 	require.EqualValues(t, 1, s.Metrics().Hits)
 	st.Close() // does nothing
 	require.NoError(t, st.Wait(t.Context(), 7))

@@ -3,7 +3,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"math"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 )
 
 // randomKV returns a KV of layers × 16 KiB × blocks, filled with bytes that seed determines.
@@ -41,13 +41,7 @@ func same(tb testing.TB, s *Store, k kvcache.Key, want *kvcache.KV) {
 	h, err := s.Get(tb.Context(), k)
 	require.NoError(tb, err)
 	defer h.Release()
-	requireSame(tb, want, h.KV())
-}
-
-func requireSame(tb testing.TB, want, got *kvcache.KV) {
-	tb.Helper()
-	require.Equal(tb, []any{want.Shape(), want.Tokens(), want.Info()}, []any{got.Shape(), got.Tokens(), got.Info()})
-	require.True(tb, bytes.Equal(want.Data(), got.Data()), "other bits")
+	kvtest.CheckSame(tb, h.KV(), want)
 }
 
 func missing(tb testing.TB, s *Store, k kvcache.Key) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/kvcache/redis/redistest"
 )
 
@@ -43,7 +44,7 @@ func TestTiered(t *testing.T) {
 			kv := randomKV(4, 20, byte(i))
 			h, hit, err := s.GetOrEncode(t.Context(), kvcache.Key{1, byte(i)}, func(context.Context) (*kvcache.KV, error) { return kv, nil })
 			require.NoError(t, err)
-			requireSame(t, kv, h.KV())
+			kvtest.CheckSame(t, h.KV(), kv)
 			h.Release()
 			if !hit {
 				encoded++
