@@ -80,6 +80,10 @@ func tile(t isa, h, w int) [][]VecVirtual {
 	return acc
 }
 
+// leastChains is how many sums must be under way for multiply-adds to follow each other without waiting: their latency of 4 on two units. Few
+// lanes that have as many read no more panels at once than it takes, since memory gives two long streams faster than four.
+const leastChains = 8
+
 // scores writes the kernel for the dot products of h lanes with panels of keys. The sums of a tile stay in registers for the whole head:
 // one chain per score.
 func scores(t isa, h int, f *narrow) {
@@ -94,8 +98,12 @@ func scores(t isa, h int, f *narrow) {
 	SHLQ(Imm(uint64(bits.TrailingZeros(uint(panel*size)))), stride)
 	SHRQ(Imm(2), d)
 	per := panel / t.lanes
-	most := tile(t, h, t.widest[h])
-	for w := t.widest[h] / per; w >= 1; w /= 2 {
+	widest := t.widest[h] / per
+	for t.few(h) && f == nil && widest > 2 && h*per*widest/2 >= leastChains {
+		widest /= 2
+	}
+	most := tile(t, h, widest*per)
+	for w := widest; w >= 1; w /= 2 {
 		loop, below := fmt.Sprintf("wide%d", w), fmt.Sprintf("below%d", w)
 		Label(loop)
 		CMPQ(panels, Imm(uint64(w)))
