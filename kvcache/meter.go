@@ -51,6 +51,10 @@ func (m *meter) estimate(bytes int64) float64 {
 	return float64(bytes) * m.seconds / m.bytes
 }
 
+// unweighed is how many seconds a transfer may take without being weighed against what it saves: the times of small ones are those of everything but
+// the transfer.
+const unweighed = 1e-3
+
 // worth reports whether to transfer instead of doing what would take the estimated time. It says yes to one in every interval so that the rate is measured
 // again.
 func (m *meter) worth(instead Estimate, every time.Duration) bool {
@@ -59,7 +63,7 @@ func (m *meter) worth(instead Estimate, every time.Duration) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.estimate(instead.Bytes) <= instead.Seconds {
+	if m.estimate(instead.Bytes) <= max(instead.Seconds, unweighed) {
 		return true
 	}
 	if time.Since(m.last) < every {
