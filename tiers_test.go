@@ -303,6 +303,43 @@ func TestLayersAreUsedAsTheyArrive(t *testing.T) {
 	}
 }
 
+// A request that is cancelled while its pass waits for a layer does not wait on, and what was arriving arrives for others.
+func TestCancelledWhileLayersArrive(t *testing.T) {
+	want := answers(t)
+	remote := newRemote(filled(t))
+	e := openPatient(t, remote.layered(time.Minute))
+	let := make(chan struct{})
+	remote.InjectLayers(func(_ context.Context, _ kvcache.Key, layer int) error {
+		if layer == 1 {
+			<-let
+		}
+		return nil
+	})
+	p := compile(t, e, sharedRequests()[1])
+	s, err := e.begin(p)
+	require.NoError(t, err)
+	a := s.answer()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.prefill(ctx) }()
+	require.Eventually(t, s.job.taken.Load, 5*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	s.release()
+	other := make(chan *Result)
+	go func() {
+		r, err := e.Generate(context.Background(), p, WithLogits())
+		assert.NoError(t, err)
+		other <- r
+	}()
+	close(let)
+	r := <-other
+	require.Equal(t, want[1].Logits, r.Logits)
+	require.Equal(t, len(p.Tokens(p.Len()-1)), r.Usage.EncodedTokens)
+	requireIdle(t, e)
+	require.NoError(t, e.Close())
+}
+
 // A tier that hangs costs requests one bounded time-out, one that fails nothing, and each is told once.
 func TestTierFailsAmongRequests(t *testing.T) {
 	const timeout = 200 * time.Millisecond
