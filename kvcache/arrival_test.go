@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,7 @@ func TestArrivalFails(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					hang = make(chan struct{})
 					s := newStreaming(t)
+					s.Heedless = c.name == "hangs"
 					s.InjectLayers(at(n, c.fault))
 					var e events
 					tiered := kvcache.NewTiered(kvcache.TieredOptions{Memory: 1 << 20, Events: e.listener(),
@@ -219,7 +221,7 @@ func TestArrivalTooSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreaming(t)
 		s.InjectLayers(func(ctx context.Context, k kvcache.Key, _ int) error {
-			return kvtest.Delay(90*time.Millisecond)(ctx, "get", k)
+			return kvtest.Delay(95*time.Millisecond)(ctx, "get", k)
 		})
 		var e events
 		tiered := kvcache.NewTiered(kvcache.TieredOptions{Memory: 1 << 20, Events: e.listener(),
@@ -243,5 +245,30 @@ func TestArrivalTooSlow(t *testing.T) {
 		require.ErrorIs(t, fetch(), kvcache.ErrNotFound, "the rate says that it is not worth it")
 		require.EqualValues(t, 2, tiered.Metrics().Skipped)
 		s.idle(t, tiered)
+	})
+}
+
+// Fetches that share a line cost together what they take together: what is weighed is not how long each of them takes.
+func TestSharedLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := newLower("remote")
+		for n := range 30 {
+			remote.seed(t, n)
+		}
+		tiered := kvcache.NewTiered(kvcache.TieredOptions{Memory: 1 << 20, Tiers: []kvcache.Tier{{Store: remote, Timeout: time.Minute, ProbeEvery: time.Hour}}})
+		remote.Inject(kvtest.Delay(80*time.Millisecond, "get"))
+		encode := kvcache.Estimate{Bytes: tierKV(0).Bytes(), Seconds: 0.020}
+		var wg sync.WaitGroup
+		for n := range 8 { // in 80 ms, for which encoding takes 160
+			wg.Go(func() { fetch(t, tiered, n, encode) })
+		}
+		wg.Wait()
+		_, ok := fetch(t, tiered, 10, encode)
+		require.True(t, ok)
+		for n := range 15 { // one by one they are not worth it
+			_, ok = fetch(t, tiered, 11+n, encode)
+		}
+		require.False(t, ok)
+		require.NoError(t, tiered.Close())
 	})
 }

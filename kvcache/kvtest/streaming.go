@@ -17,6 +17,8 @@ type LayerFault func(ctx context.Context, k kvcache.Key, layer int) error
 // too late finds out. It is safe for concurrent use.
 type Streaming struct {
 	kvcache.Store
+	Heedless bool // Wait waits for the layer whatever its context says
+
 	fault atomic.Pointer[LayerFault]
 	open  atomic.Int64
 }
@@ -105,8 +107,10 @@ func (t *layers) run(k kvcache.Key) {
 
 func (t *layers) KV() *kvcache.KV { return t.kv }
 
-// Wait hangs if a fault does, whatever ctx says.
-func (t *layers) Wait(_ context.Context, layer int) error {
+func (t *layers) Wait(ctx context.Context, layer int) error {
+	if t.s.Heedless {
+		ctx = context.WithoutCancel(ctx)
+	}
 	for {
 		t.mu.Lock()
 		ready, err, changed := t.ready > layer, t.err, t.changed
@@ -117,7 +121,11 @@ func (t *layers) Wait(_ context.Context, layer int) error {
 		case err != nil:
 			return err
 		}
-		<-changed
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
