@@ -45,27 +45,39 @@ func newTier(c Tier, events EventListener) *tier {
 
 // get returns the KV of k, or nil if for whatever reason there is none to be had from this tier.
 func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
-	if h := t.queue.find(k); h != nil {
+	h, ask := t.prepare(k, instead)
+	if !ask {
 		return h
+	}
+	start := time.Now()
+	t.fetch.begin()
+	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead, 1), func(ctx context.Context) (*Handle, error) {
+		return t.config.Store.Get(ctx, k)
+	})
+	var bytes int64
+	switch {
+	case err == nil:
+		bytes = h.KV().Bytes()
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		bytes = instead.Bytes // it is no faster than that
+	}
+	t.fetch.end(bytes, time.Since(start))
+	return h
+}
+
+// prepare is the beginning of a fetch: it returns the KV of k if that is queued, and whether the store is to be asked.
+func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask bool) {
+	if h := t.queue.find(k); h != nil {
+		return h, false
 	}
 	switch {
 	case t.stop.Err() != nil:
-		return nil
+		return nil, false
 	case t.reads.down.Load() || !t.fetch.worth(instead, t.config.ProbeEvery):
 		t.skipped.Add(1)
-		return nil
+		return nil, false
 	}
-	start := time.Now()
-	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead), func(ctx context.Context) (*Handle, error) {
-		return t.config.Store.Get(ctx, k)
-	})
-	switch {
-	case err == nil:
-		t.fetch.add(h.KV().Bytes(), time.Since(start))
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		t.fetch.add(instead.Bytes, time.Since(start)) // it is no faster than that
-	}
-	return h
+	return nil, true
 }
 
 // delete forgets k, and what is queued of it.
@@ -98,17 +110,20 @@ func (t *tier) write(h *Handle) {
 	}
 	kv, k := h.KV(), h.e.key
 	start := time.Now()
-	limit := t.put.limit(t.config.Timeout, Estimate{Bytes: kv.Bytes()})
+	t.put.begin()
+	limit := t.put.limit(t.config.Timeout, Estimate{Bytes: kv.Bytes()}, 1)
 	_, err := t.run(t.stop, "put", k, limit, func(ctx context.Context) (*Handle, error) {
 		defer h.Release() // not before the store is done with it, in time or not
 		return nil, t.config.Store.Put(ctx, k, kv)
 	})
+	var bytes int64
 	switch {
 	case err == nil:
-		t.put.add(kv.Bytes(), time.Since(start))
+		bytes = kv.Bytes()
 	case t.stop.Err() != nil:
 		t.lost(k, errNotInTime)
 	}
+	t.put.end(bytes, time.Since(start))
 }
 
 var errDown = errors.New("it is out of use")

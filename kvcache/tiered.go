@@ -27,7 +27,8 @@ type Tier struct {
 	Store Store
 	// Timeout bounds an operation: its context ends then, and if the store does not heed that, it is given up a quarter later. A put, and a fetch
 	// with an [Estimate], get on top twice the time that their bytes should take at the measured rate, a fetch no more than encoding would
-	// take. With 0 nothing is bounded, which is for a disk: the operation then runs in the goroutine that asks for it.
+	// take. A store that streams (see [Tiered.FetchLayers]) is given up when it sends no layer for that long. With 0 nothing is bounded, which is
+	// for a disk: the operation then runs in the goroutine that asks for it.
 	Timeout time.Duration
 	// ProbeEvery is how often a tier that went out of use is tried in the background, and how often one that has become too slow to be worth
 	// it is given another chance; 1 s if it is 0.
@@ -79,7 +80,7 @@ func (t *Tiered) Get(ctx context.Context, k Key) (*Handle, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return h, err
 	}
-	level, lower, err := t.look(ctx, k, Estimate{})
+	level, lower, err := t.look(ctx, func(tier *tier) *Handle { return tier.get(ctx, k, Estimate{}) })
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (t *Tiered) Fetch(ctx context.Context, f *Flight, instead Estimate) (*Handl
 	if !f.owner {
 		panic(ErrNotOwner)
 	}
-	level, lower, err := t.look(ctx, f.c.key, instead)
+	level, lower, err := t.look(ctx, func(tier *tier) *Handle { return tier.get(ctx, f.c.key, instead) })
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +111,13 @@ func (t *Tiered) Fetch(ctx context.Context, f *Flight, instead Estimate) (*Handl
 	return t.promoted(f.complete(kv, lower, 1+level), kv, level), nil
 }
 
-// look returns the KV of k from the nearest lower tier that has it.
-func (t *Tiered) look(ctx context.Context, k Key, instead Estimate) (level int, h *Handle, err error) {
+// look asks the lower tiers, the nearest first, until one has what is looked for.
+func (t *Tiered) look(ctx context.Context, ask func(*tier) *Handle) (level int, h *Handle, err error) {
 	for level, tier := range t.tiers {
 		if ctx.Err() != nil {
 			return 0, nil, ctx.Err()
 		}
-		if h := tier.get(ctx, k, instead); h != nil {
+		if h := ask(tier); h != nil {
 			return level, h, nil
 		}
 	}
