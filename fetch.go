@@ -55,11 +55,12 @@ func (s *session) fetch(ctx context.Context) error {
 // ask asks the lower tiers for node i.
 func (s *session) ask(ctx context.Context, i int32) *kvcache.Arrival {
 	n := &s.nodes[i]
-	bytes, err := s.e.shape().Bytes(len(s.plan.tokens[i]))
+	shape, tokens := s.e.shape(), len(s.plan.tokens[i])
+	bytes, err := shape.Bytes(tokens)
 	if err != nil {
 		return nil // NewKV will say so
 	}
-	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i)})
+	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i), Shape: shape, Tokens: tokens})
 	if err != nil {
 		return nil
 	}

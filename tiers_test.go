@@ -429,6 +429,60 @@ func TestDamagedFiles(t *testing.T) {
 	require.NoError(t, e.Close())
 }
 
+// misshapen is a store of others, who write sound KVs under keys that these cannot belong to.
+type misshapen struct {
+	kvcache.Store
+	puts atomic.Int64
+}
+
+func (m *misshapen) Put(ctx context.Context, k kvcache.Key, kv *kvcache.KV) error {
+	shape, tokens := kv.Shape(), kv.Tokens()
+	switch m.puts.Add(1) % 3 {
+	case 0:
+		tokens++
+	case 1:
+		shape.KVHeads, shape.HeadDim = 2*shape.KVHeads, shape.HeadDim/2 // as many bytes
+	case 2:
+		shape.Layers--
+	}
+	return m.Store.Put(ctx, k, kvcache.NewKV(shape, tokens))
+}
+
+// KVs that do not fit are deleted, counted and encoded again.
+func TestMisshapenKVs(t *testing.T) {
+	want := answers(t)
+	for _, layered := range []bool{false, true} {
+		medium := kvtest.NewMedium("remote")
+		others := &misshapen{Store: medium.Open()}
+		e := openTiny(t, WithTier(kvcache.Tier{Store: others}))
+		ask(t, e, want)
+		require.NoError(t, e.Close())
+		require.NotZero(t, others.puts.Load())
+
+		var corrupt atomic.Int64
+		events := WithEvents(kvcache.EventListener{Corrupt: func(c kvcache.CorruptEvent) {
+			assert.Equal(t, "remote", c.Tier)
+			assert.ErrorContains(t, c.Err, "it is of shape")
+			corrupt.Add(1)
+		}})
+		tier := newRemote(medium)
+		option := tier.whole(time.Second)
+		if layered {
+			option = tier.layered(time.Second)
+		}
+		e = openPatient(t, option, events)
+		require.Zero(t, ask(t, e, want).FetchedTokens)
+		require.Equal(t, others.puts.Load(), corrupt.Load())
+		requireIdle(t, e)
+		require.NoError(t, e.Close())
+		require.Zero(t, medium.Lent())
+
+		e = openPatient(t, newRemote(medium).whole(time.Second))
+		require.Equal(t, queryTokens, ask(t, e, want).EncodedTokens, "what was encoded again is there")
+		require.NoError(t, e.Close())
+	}
+}
+
 // Requests that are cancelled at random moments, over tiers that fail, hang, are slow and damaged: those that are not cancelled get their answers, and
 // when all are over nothing is held and nobody is left.
 func TestNothingLeaks(t *testing.T) {

@@ -43,6 +43,11 @@ func (t *tier) stream(ctx context.Context, k Key, instead Estimate) (*Handle, *t
 			end()
 			return nil, err
 		}
+		if !instead.fits(stream.KV()) {
+			defer end()
+			stream.Close()
+			return nil, t.misfit(ctx, k, stream.KV(), instead)
+		}
 		s = &transfer{stream, ctx, k, started}
 		return NewHandle(stream.KV(), func() { stream.Close(); end() }), nil
 	})

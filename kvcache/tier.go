@@ -52,7 +52,12 @@ func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
 	start := time.Now()
 	t.fetch.begin()
 	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead, 1), func(ctx context.Context) (*Handle, error) {
-		return t.config.Store.Get(ctx, k)
+		h, err := t.config.Store.Get(ctx, k)
+		if err != nil || instead.fits(h.KV()) {
+			return h, err
+		}
+		defer h.Release()
+		return nil, t.misfit(ctx, k, h.KV(), instead)
 	})
 	var bytes int64
 	switch {
@@ -78,6 +83,18 @@ func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask bool) {
 		return nil, false
 	}
 	return nil, true
+}
+
+// misfit takes a KV out of the store that was written under a key which it cannot belong to: its sums are right, so the store does not know.
+func (t *tier) misfit(ctx context.Context, k Key, kv *KV, want Estimate) error {
+	err := &CorruptError{Key: k, Where: t.name, Reason: fmt.Sprintf("it is of shape %+v and %d tokens, want %+v and %d", kv.Shape(), kv.Tokens(), want.Shape, want.Tokens)}
+	if deleted := t.config.Store.Delete(ctx, k); deleted != nil {
+		err.Reason += fmt.Sprintf(" (and it could not be deleted: %v)", deleted)
+	}
+	if t.events.Corrupt != nil {
+		t.events.Corrupt(CorruptEvent{Tier: t.name, Err: err})
+	}
+	return err
 }
 
 // delete forgets k, and what is queued of it.

@@ -43,6 +43,14 @@ type Tier struct {
 type Estimate struct {
 	Bytes   int64
 	Seconds float64
+	// Shape and Tokens are what the KV must be of, if Shape is not zero. What a tier has under the key that is not so is damaged.
+	Shape  Shape
+	Tokens int
+}
+
+// fits reports whether kv may be what is asked for.
+func (e Estimate) fits(kv *KV) bool {
+	return e.Shape == Shape{} || kv.Shape() == e.Shape && kv.Tokens() == e.Tokens
 }
 
 // Tiered keeps KVs in memory, and below it in any number of stores that are larger, slower and outlive the process. The package comment says how.
