@@ -190,7 +190,8 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	b := batcher{session: s}
 	for _, i := range nodes {
 		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.model.Config().KVShape(), len(s.plan.tokens[i]))
+		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
+		n.kv.SetInfo(kvcache.Info{Model: s.e.file.Fingerprint(), Scope: s.e.scope.ID()})
 		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
 		if err := b.add(ctx, r, n); err != nil {
 			return err

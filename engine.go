@@ -5,10 +5,12 @@ package graphkv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/graphkv/graphkv/internal/pool"
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/disk"
 	"github.com/graphkv/graphkv/model"
 	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/tokenizer"
@@ -22,7 +24,7 @@ type Engine struct {
 	file      *gguf.File
 	model     *model.Model
 	tokenizer *tokenizer.Tokenizer
-	store     *kvcache.Memory
+	store     *kvcache.Tiered
 	scope     *kvcache.Scope
 	pool      *pool.Pool
 	ownPool   bool
@@ -37,26 +39,34 @@ type Engine struct {
 // Open loads a model from a GGUF file.
 func Open(path string, options ...Option) (*Engine, error) {
 	s := settings{cacheBytes: defaultCacheBytes, batchTokens: defaultBatchTokens, promptTokens: DefaultPromptTokens}
+	var errs []error
 	for _, o := range options {
-		if o == nil {
-			continue
-		}
-		if err := o(&s); err != nil {
-			return nil, err
+		if o != nil {
+			errs = append(errs, o(&s))
 		}
 	}
-	f, err := gguf.Open(path)
+	e := &Engine{settings: s, pool: pool.Default()}
+	err := errors.Join(errs...)
+	if err == nil {
+		err = e.open(path)
+	}
 	if err != nil {
-		return nil, err
-	}
-	e := &Engine{settings: s, file: f, pool: pool.Default(), store: kvcache.NewMemory(s.cacheBytes)}
-	if s.workers > 0 {
-		e.pool, e.ownPool = pool.New(s.workers), true
-	}
-	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.release())
 	}
 	return e, nil
+}
+
+func (e *Engine) open(path string) (err error) {
+	if e.file, err = gguf.Open(path); err != nil {
+		return err
+	}
+	if e.settings.workers > 0 {
+		e.pool, e.ownPool = pool.New(e.settings.workers), true
+	}
+	if err := e.load(); err != nil {
+		return err
+	}
+	return e.openStore()
 }
 
 func (e *Engine) load() (err error) {
@@ -68,7 +78,7 @@ func (e *Engine) load() (err error) {
 	}
 	e.scope = kvcache.NewScope(kvcache.ScopeConfig{
 		Model:     e.file.Fingerprint(),
-		Encoding:  "f32",
+		Encoding:  encoding(e.settings.format),
 		RoPE:      e.model.RoPE().Fingerprint(),
 		Namespace: e.settings.namespace,
 	})
@@ -76,8 +86,24 @@ func (e *Engine) load() (err error) {
 	return nil
 }
 
-// Close waits for running requests to end and frees the model; every call of it
-// does. Cancel their contexts first to make that quick. It must not be called from
+// openStore opens the tiers. From then on the store owns them.
+func (e *Engine) openStore() error {
+	tiers := e.settings.tiers
+	if d := e.settings.disk; d != nil {
+		s, err := disk.Open(d.dir, disk.Options{Budget: d.budget, Events: e.settings.events})
+		if err != nil {
+			return fmt.Errorf("graphkv: %w", err)
+		}
+		tiers = append([]kvcache.Tier{{Store: s}}, tiers...)
+	}
+	e.store = kvcache.NewTiered(kvcache.TieredOptions{Memory: e.settings.cacheBytes, Tiers: tiers, Events: e.settings.events})
+	return nil
+}
+
+// Close waits for running requests to end, writes what is queued for lower tiers,
+// for which it takes at most 10 s, and frees the model; every call of it
+// does. Cancel the requests' contexts first to make that quick. The error says
+// what was not written. Close must not be called from
 // a [Stream] callback, which belongs to a request that is running.
 func (e *Engine) Close() error {
 	e.mu.Lock()
@@ -95,14 +121,26 @@ func (e *Engine) Close() error {
 	return e.err
 }
 
+// release gives up what the engine has, all of it or, if Open failed, a part.
 func (e *Engine) release() error {
+	var errs []error
 	if e.scheduler != nil {
 		e.scheduler.close()
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
+	} else {
+		for _, t := range e.settings.tiers {
+			errs = append(errs, t.Store.Close())
+		}
 	}
 	if e.ownPool {
 		e.pool.Close()
 	}
-	return e.file.Close()
+	if e.file != nil {
+		errs = append(errs, e.file.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // enter counts a request in; the caller must call e.running.Done when it returns nil.
@@ -127,14 +165,25 @@ func (e *Engine) Metadata() *gguf.File { return e.file }
 
 // Stats counts what an engine has done since it was opened.
 type Stats struct {
-	Cache  kvcache.Metrics
-	Passes int64 // forward passes; concurrent requests share them
-	Tokens int64 // tokens encoded by them, of prompts and answers
+	Cache  kvcache.Metrics // of all tiers, which are listed in its Tiers
+	Passes int64           // forward passes; concurrent requests share them
+	Tokens int64           // tokens encoded by them, of prompts and answers
 }
 
 // Stats returns the engine's counters and the state of its cache.
 func (e *Engine) Stats() Stats {
 	return Stats{Cache: e.store.Metrics(), Passes: e.scheduler.passes.Load(), Tokens: e.scheduler.tokens.Load()}
+}
+
+// Flush waits until what has been encoded is written to the lower tiers, or given
+// up by one that fails, or until ctx ends. Writes go on without it; it is for who
+// encodes more than the queue of a tier holds (see [kvcache.Tier]) and wants none of it dropped.
+func (e *Engine) Flush(ctx context.Context) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.running.Done()
+	return e.store.Flush(ctx)
 }
 
 // Compile lowers a request to a plan for this engine's model: text is tokenised,

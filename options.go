@@ -3,19 +3,34 @@
 package graphkv
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
+	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model/sample"
 )
 
 // settings are what [Open]'s options set.
 type settings struct {
 	cacheBytes   int64
+	format       attention.Format
+	disk         *diskSettings // nil: no disk
+	tiers        []kvcache.Tier
+	events       kvcache.EventListener
 	namespace    string
 	workers      int
 	batchTokens  int
 	promptTokens int
 	longContext  bool
+}
+
+// diskSettings are those of [WithDisk].
+type diskSettings struct {
+	dir    string
+	budget int64
 }
 
 const (
@@ -40,6 +55,63 @@ func WithCacheBytes(n int64) Option {
 		s.cacheBytes = n
 		return nil
 	}
+}
+
+// WithKVFormat sets how the keys and values of nodes are stored, in every tier
+// (float32 by default). Narrower formats take less memory, time to fetch and, where
+// memory is what decoding waits for, time to read; what they do to answers is in the
+// README. Nodes in different formats have different keys. The keys and values of a
+// query and its answer, which last as long as the request, are always float32.
+func WithKVFormat(f attention.Format) Option {
+	return func(s *settings) error {
+		if !f.Valid() {
+			return fmt.Errorf("graphkv: KVs in %v, want one of %v", f, attention.Formats())
+		}
+		s.format = f
+		return nil
+	}
+}
+
+// WithDisk keeps encoded segments in a folder as well, see package kvcache/disk:
+// they outlive the engine and the process, and any number of engines may share the
+// folder. An empty dir means graphkv/kv in [os.UserCacheDir]. The files take at most
+// budget bytes; with 0 nothing is ever evicted. Without this option nothing is
+// written anywhere.
+func WithDisk(dir string, budget int64) Option {
+	return func(s *settings) error {
+		if budget < 0 {
+			return fmt.Errorf("graphkv: a disk cache of %d bytes, want at least 0", budget)
+		}
+		if dir == "" {
+			base, err := os.UserCacheDir()
+			if err != nil {
+				return fmt.Errorf("graphkv: no folder for the disk cache: %w", err)
+			}
+			dir = filepath.Join(base, "graphkv", "kv")
+		}
+		s.disk = &diskSettings{dir: dir, budget: budget}
+		return nil
+	}
+}
+
+// WithTier adds a store below memory and disk, such as one of package kvcache/redis.
+// Repeated, it adds one below the other. The engine takes the store over: it is
+// closed with the engine, or by Open if that fails.
+func WithTier(t kvcache.Tier) Option {
+	return func(s *settings) error {
+		if t.Store == nil {
+			return errors.New("graphkv: a tier without a store")
+		}
+		s.tiers = append(s.tiers, t)
+		return nil
+	}
+}
+
+// WithEvents tells l what happens in the memory and disk tiers, and which tiers fail,
+// go out of use and come back. What happens inside a store of [WithTier] is told to
+// the listener that the store was made with.
+func WithEvents(l kvcache.EventListener) Option {
+	return func(s *settings) error { s.events = l; return nil }
 }
 
 // WithNamespace keeps an engine's cached segments apart from those of other
