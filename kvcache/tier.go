@@ -68,6 +68,25 @@ func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
 	return h
 }
 
+// has reports whether the tier has k or is about to.
+func (t *tier) has(ctx context.Context, k Key) bool {
+	if h := t.queue.find(k); h != nil {
+		h.Release()
+		return true
+	}
+	if t.stop.Err() != nil || t.reads.down.Load() {
+		return false
+	}
+	_, err := t.run(ctx, "has", k, t.config.Timeout, func(ctx context.Context) (*Handle, error) {
+		ok, err := t.config.Store.Has(ctx, k)
+		if err == nil && !ok {
+			err = ErrNotFound
+		}
+		return nil, err
+	})
+	return err == nil
+}
+
 // delete forgets k, and what is queued of it.
 func (t *tier) delete(ctx context.Context, k Key) error {
 	if err := t.queue.cancel(ctx, k); err != nil {
