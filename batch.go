@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model"
 )
 
@@ -16,11 +17,11 @@ type batcher struct {
 	*session
 	runs []model.Run
 	size int     // tokens in runs
-	done []*node // nodes whose last token is in runs
+	done []int32 // nodes whose last token is in runs
 }
 
-// add takes a run on. n is the node that it completes, nil for the query.
-func (b *batcher) add(ctx context.Context, r model.Run, n *node) error {
+// add takes a run on. i is the node that it completes, −1 for the query.
+func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	limit := b.e.settings.batchTokens
 	for at := 0; at < len(r.Tokens); {
 		if b.size == limit {
@@ -37,8 +38,8 @@ func (b *batcher) add(ctx context.Context, r model.Run, n *node) error {
 		b.size += end - at
 		at = end
 	}
-	if n != nil {
-		b.done = append(b.done, n)
+	if i >= 0 {
+		b.done = append(b.done, i)
 	}
 	return nil
 }
@@ -48,7 +49,9 @@ func (b *batcher) flush(ctx context.Context) error {
 	if err := b.e.scheduler.forward(ctx, b.job, b.runs, false); err != nil {
 		return err
 	}
-	for _, n := range b.done {
+	for _, i := range b.done {
+		n := &b.nodes[i]
+		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.e.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
 		b.encoded += n.kv.Tokens()
 	}

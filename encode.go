@@ -24,7 +24,14 @@ type session struct {
 	// node shallower than every unfinished flight it owns, which rules out that
 	// requests wait for one another in a circle.
 	foreign []int32
-	encoded int // tokens
+	// unasked lists own nodes that the lower tiers have not been asked for, and arriving
+	// those that they had, of which the session does not know yet that all has come.
+	// While one arrives its flight ends by itself, so others do not wait for the
+	// session: it counts as a foreign one, but can be used already.
+	unasked  []int32
+	arriving []int32
+	encoded  int // tokens
+	fetched  int // tokens
 }
 
 // node is one node of the plan other than the query.
@@ -36,7 +43,10 @@ type node struct {
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
-	own     bool // this session encodes it
+	own     bool             // this session encodes it
+	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
+	arrived bool             // all of it
+	asked   bool             // the lower tiers were asked, which is done once
 }
 
 // source is an edge: a node and where it stands relative to its reader.
@@ -47,6 +57,16 @@ type source struct {
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
 func (e *Engine) begin(p *Plan) (*session, error) {
+	s, err := e.keyed(p)
+	if err != nil {
+		return nil, err
+	}
+	s.claimAll(func(int) bool { return true })
+	return s, nil
+}
+
+// keyed computes the keys of a plan's nodes.
+func (e *Engine) keyed(p *Plan) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
@@ -69,13 +89,18 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 		seen[n.key] = int32(i)
 	}
 	s.query, _ = s.canonical(last)
+	return s, nil
+}
+
+// claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
+func (s *session) claimAll(wanted func(int) bool) {
 	for i := range s.nodes {
-		if s.nodes[i].twin < 0 && !s.claim(int32(i)) {
+		if s.nodes[i].twin < 0 && wanted(i) && !s.claim(int32(i)) {
 			s.foreign = append(s.foreign, int32(i))
 		}
 	}
-	slices.SortStableFunc(s.foreign, func(a, b int32) int { return s.nodes[a].depth - s.nodes[b].depth })
-	return s, nil
+	s.sortForeign()
+	s.e.scheduler.requests.Add(1)
 }
 
 // canonical returns node i's sources in the order in which they are hashed and
@@ -110,6 +135,9 @@ func (s *session) claim(i int32) bool {
 		n.kv, n.flight = n.handle.KV(), nil
 	case !n.own:
 		return false
+	case s.e.lower && !n.asked:
+		n.asked = true
+		s.unasked = append(s.unasked, i)
 	}
 	return true
 }
@@ -127,7 +155,12 @@ func (s *session) release() {
 			n.handle.Release()
 			n.handle = nil
 		}
+		if n.arrival != nil {
+			n.arrival.Release()
+			n.arrival = nil
+		}
 	}
+	s.e.scheduler.requests.Add(-1)
 }
 
 func (s *session) usage() Usage {
@@ -135,16 +168,47 @@ func (s *session) usage() Usage {
 	for i := range s.nodes {
 		prompt += len(s.plan.tokens[i])
 	}
-	return Usage{PromptTokens: prompt, EncodedTokens: s.encoded, CachedTokens: prompt - s.encoded}
+	return Usage{PromptTokens: prompt, EncodedTokens: s.encoded, CachedTokens: prompt - s.encoded, FetchedTokens: s.fetched}
 }
 
-// encode brings every node's KV to hand. The query, when there is one, joins the
-// last batch.
+// encode brings every node's KV to hand and, when there is one, encodes the query.
 func (s *session) encode(ctx context.Context, query *model.Run) error {
-	f := newFrontier(s.nodes)
+	for {
+		if err := s.fetch(ctx); err != nil {
+			return err
+		}
+		err := s.compute(ctx, query)
+		switch {
+		case err == nil:
+			query = nil
+		case ctx.Err() != nil || !errors.Is(err, kvcache.ErrIncomplete):
+			return err
+		}
+		lost := false
+		for len(s.arriving) > 0 {
+			here, err := s.settle(ctx)
+			if err != nil {
+				return err
+			}
+			lost = lost || !here
+		}
+		if err == nil && !lost {
+			return nil
+		}
+	}
+}
+
+// compute encodes what is missing, level by level. The query, when there is one, joins
+// the last batch. If the error wraps [kvcache.ErrIncomplete], a node that was arriving
+// has not; compute can then be called again.
+//
+// A pass that waits for layers keeps other requests waiting. So nodes are used while
+// they arrive only by a request that is alone.
+func (s *session) compute(ctx context.Context, query *model.Run) error {
+	f := newFrontier(s.nodes, s.e.scheduler.requests.Load() == 1)
 	for {
 		ready := f.take()
-		final := len(s.foreign) == 0
+		final := len(s.foreign) == 0 && (f.early || len(s.arriving) == 0)
 		if len(ready) > 0 || final && query != nil {
 			var q *model.Run
 			if final {
@@ -157,12 +221,27 @@ func (s *session) encode(ctx context.Context, query *model.Run) error {
 		if final {
 			return nil
 		}
-		i := s.foreign[0]
-		if err := s.wait(ctx); err != nil {
+		i, err := s.await(ctx, f.early)
+		if err != nil {
 			return err
 		}
 		f.update(i)
 	}
+}
+
+// await waits for a node that is arriving, unless such are used early, or else for the
+// shallowest foreign flight.
+func (s *session) await(ctx context.Context, early bool) (int32, error) {
+	if !early && len(s.arriving) > 0 {
+		i := s.arriving[0]
+		_, err := s.settle(ctx)
+		return i, err
+	}
+	i := s.foreign[0]
+	if err := s.wait(ctx); err != nil {
+		return 0, err
+	}
+	return i, s.fetch(ctx)
 }
 
 // wait waits for the shallowest foreign flight. When its owner failed, this
@@ -188,18 +267,18 @@ func (s *session) wait(ctx context.Context) error {
 // run encodes nodes, and the query if it is given, in as few batches as fit.
 func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
 	b := batcher{session: s}
+	s.job.waits = len(s.arriving) > 0
 	for _, i := range nodes {
 		n := &s.nodes[i]
 		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		n.kv.SetInfo(kvcache.Info{Model: s.e.file.Fingerprint(), Scope: s.e.scope.ID()})
 		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
-		if err := b.add(ctx, r, n); err != nil {
+		if err := b.add(ctx, r, i); err != nil {
 			return err
 		}
 	}
 	if query != nil {
 		query.Sources = s.sources(s.query)
-		if err := b.add(ctx, *query, nil); err != nil {
+		if err := b.add(ctx, *query, -1); err != nil {
 			return err
 		}
 	}

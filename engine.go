@@ -25,6 +25,7 @@ type Engine struct {
 	model     *model.Model
 	tokenizer *tokenizer.Tokenizer
 	store     *kvcache.Tiered
+	lower     bool // it has tiers below memory
 	scope     *kvcache.Scope
 	pool      *pool.Pool
 	ownPool   bool
@@ -96,6 +97,7 @@ func (e *Engine) openStore() error {
 		}
 		tiers = append([]kvcache.Tier{{Store: s}}, tiers...)
 	}
+	e.lower = len(tiers) > 0
 	e.store = kvcache.NewTiered(kvcache.TieredOptions{Memory: e.settings.cacheBytes, Tiers: tiers, Events: e.settings.events})
 	return nil
 }

@@ -8,6 +8,7 @@ import "slices"
 // for every node and edge once, however many foreign flights the session waits for.
 type frontier struct {
 	nodes   []node
+	early   bool    // a node that is arriving counts as at hand
 	missing []int32 // per node: sources that are neither at hand nor can be encoded
 	able    []bool  // per node: at hand, or can be encoded
 	first   []int32 // per node: where its readers start in readers
@@ -16,8 +17,8 @@ type frontier struct {
 }
 
 // newFrontier begins with every node that depends on no foreign flight.
-func newFrontier(nodes []node) *frontier {
-	f := &frontier{nodes: nodes, missing: make([]int32, len(nodes)), able: make([]bool, len(nodes)), first: make([]int32, len(nodes)+1)}
+func newFrontier(nodes []node, early bool) *frontier {
+	f := &frontier{nodes: nodes, early: early, missing: make([]int32, len(nodes)), able: make([]bool, len(nodes)), first: make([]int32, len(nodes)+1)}
 	f.edges(func(source, _ int32) { f.first[source+1]++ })
 	for i := range nodes {
 		f.first[i+1] += f.first[i]
@@ -49,13 +50,18 @@ func (f *frontier) edges(do func(source, reader int32)) {
 	}
 }
 
+// atHand reports whether node n's KV can be read, or will be by who begins to read it.
+func (f *frontier) atHand(n *node) bool {
+	return n.handle != nil || n.arrived || f.early && n.arrival != nil
+}
+
 // update is called when node i may have become able, because it or the last of its sources has.
 func (f *frontier) update(i int32) {
 	for stack := []int32{i}; len(stack) > 0; {
 		i := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		n := &f.nodes[i]
-		if f.able[i] || n.handle == nil && (f.missing[i] > 0 || n.twin < 0 && !n.own) {
+		if f.able[i] || !f.atHand(n) && (f.missing[i] > 0 || n.twin < 0 && !n.own) {
 			continue
 		}
 		f.able[i] = true

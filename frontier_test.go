@@ -59,7 +59,7 @@ func TestFrontierAgainstWalk(t *testing.T) {
 			}
 			return list
 		}
-		f := newFrontier(nodes)
+		f := newFrontier(nodes, true)
 		for {
 			ready := f.take()
 			require.Equal(t, walk(), ready)

@@ -4,8 +4,10 @@ package graphkv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,8 @@ type scheduler struct {
 	// sampling is the number of requests that have a next token in the queue or are
 	// about to. A pass waits a moment for the latter.
 	sampling atomic.Int32
+	requests atomic.Int32 // at work
+	rate     encodeRate
 	passes   atomic.Int64
 	tokens   atomic.Int64
 
@@ -34,6 +38,7 @@ type scheduler struct {
 	timer     *time.Timer
 	took      time.Duration   // by the last pass
 	context   context.Context // passContext, boxed once
+	waiter    *waiter         // of the pass at hand, if it waits for layers
 }
 
 // A pass waits for tokens that requests are sampling at most a quarter of the time
@@ -47,6 +52,7 @@ type job struct {
 	runs   []model.Run
 	tokens int
 	next   bool        // one token of an answer
+	waits  bool        // layers of what it attends to may still be arriving
 	taken  atomic.Bool // by a pass, or back by a request that has ended
 	result chan error
 }
@@ -173,33 +179,71 @@ func (s *scheduler) pick() {
 	s.waiting = rest
 }
 
+// run runs the batch. A job that attends to what fails to arrive leaves it, and the
+// others go again: they need not know.
 func (s *scheduler) run() {
-	s.runs = s.runs[:0]
-	for _, j := range s.batch {
-		s.runs = append(s.runs, j.runs...)
-	}
-	start := time.Now()
-	err := s.pass()
-	s.took = time.Since(start)
-	s.passes.Add(1)
-	for i, r := range s.runs {
-		s.tokens.Add(int64(len(r.Tokens)))
-		s.runs[i] = model.Run{}
-	}
-	for _, j := range s.batch {
-		if e := j.ctx.Err(); e != nil {
-			j.result <- e
-		} else {
-			j.result <- err
+	for len(s.batch) > 0 {
+		s.runs = s.runs[:0]
+		for _, j := range s.batch {
+			s.runs = append(s.runs, j.runs...)
 		}
+		start := time.Now()
+		err := s.pass()
+		s.took = time.Since(start)
+		s.passes.Add(1)
+		for _, r := range s.runs {
+			s.tokens.Add(int64(len(r.Tokens)))
+		}
+		clear(s.runs)
+		switch i := s.loser(err); {
+		case i >= 0:
+			s.batch[i].deliver(err)
+			s.batch = slices.Delete(s.batch, i, i+1)
+			continue
+		case err == nil:
+			s.measure()
+		}
+		for _, j := range s.batch {
+			j.deliver(err)
+		}
+		clear(s.batch)
+		s.batch = s.batch[:0]
 	}
-	clear(s.batch)
+}
+
+// loser returns the place in the batch of the job that a pass failed for because a
+// source did not arrive, or −1.
+func (s *scheduler) loser(err error) int {
+	if err == nil {
+		return -1
+	}
+	var lost *model.SourceError
+	if !errors.As(err, &lost) {
+		return -1
+	}
+	end := 0
+	return slices.IndexFunc(s.batch, func(j *job) bool {
+		end += len(j.runs)
+		return lost.Run < end
+	})
+}
+
+// deliver ends the job's part in a pass.
+func (j *job) deliver(err error) {
+	if e := j.ctx.Err(); e != nil {
+		err = e
+	}
+	j.result <- err
 }
 
 // pass turns a panic, which would end the process from this goroutine, into an
 // error of the requests in the pass.
 func (s *scheduler) pass() (err error) {
 	defer func() {
+		if s.waiter != nil {
+			s.waiter.close()
+			s.waiter = nil
+		}
 		if v := recover(); v != nil {
 			err = fmt.Errorf("graphkv: a forward pass panicked: %v\n%s", v, debug.Stack())
 		}
@@ -221,4 +265,43 @@ func (c passContext) Err() error {
 		}
 	}
 	return err
+}
+
+// Done is for a pass that waits for a layer to arrive; others ask Err alone. The
+// channel is closed when the context ends, or with the pass.
+func (c passContext) Done() <-chan struct{} {
+	if c.s.waiter == nil {
+		c.s.waiter = newWaiter(c.s.batch)
+	}
+	return c.s.waiter.Done()
+}
+
+// newWaiter returns a context that ends when those of all jobs have.
+func newWaiter(jobs []*job) *waiter {
+	w := new(waiter)
+	w.Context, w.end = context.WithCancel(context.Background())
+	var left atomic.Int64
+	left.Store(int64(len(jobs)))
+	for _, j := range jobs {
+		w.stops = append(w.stops, context.AfterFunc(j.ctx, func() {
+			if left.Add(-1) == 0 {
+				w.end()
+			}
+		}))
+	}
+	return w
+}
+
+// waiter is what a pass that waits does so with.
+type waiter struct {
+	context.Context
+	end   context.CancelFunc
+	stops []func() bool
+}
+
+func (w *waiter) close() {
+	for _, stop := range w.stops {
+		stop()
+	}
+	w.end()
 }

@@ -84,6 +84,8 @@ type KV struct {
 	layer  int    // bytes from one layer to the next
 	data   []byte // [Layers][layer], at a multiple of Align
 	info   Info
+
+	progress *progress // nil: all layers are there
 }
 
 // NewKV returns a zeroed KV. It panics with a *[ShapeError] where [Shape.Bytes] returns one: shapes come from a validated model, lengths

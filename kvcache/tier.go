@@ -45,15 +45,9 @@ func newTier(c Tier, events EventListener) *tier {
 
 // get returns the KV of k, or nil if for whatever reason there is none to be had from this tier.
 func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
-	if h := t.queue.find(k); h != nil {
+	h, ask := t.prepare(k, instead)
+	if !ask {
 		return h
-	}
-	switch {
-	case t.stop.Err() != nil:
-		return nil
-	case t.reads.down.Load() || !t.fetch.worth(instead, t.config.ProbeEvery):
-		t.skipped.Add(1)
-		return nil
 	}
 	start := time.Now()
 	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead), func(ctx context.Context) (*Handle, error) {
@@ -85,6 +79,21 @@ func (t *tier) has(ctx context.Context, k Key) bool {
 		return nil, err
 	})
 	return err == nil
+}
+
+// prepare is the beginning of a fetch: it returns the KV of k if that is queued, and whether the store is to be asked.
+func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask bool) {
+	if h := t.queue.find(k); h != nil {
+		return h, false
+	}
+	switch {
+	case t.stop.Err() != nil:
+		return nil, false
+	case t.reads.down.Load() || !t.fetch.worth(instead, t.config.ProbeEvery):
+		t.skipped.Add(1)
+		return nil, false
+	}
+	return nil, true
 }
 
 // delete forgets k, and what is queued of it.

@@ -79,7 +79,7 @@ func (t *Tiered) Get(ctx context.Context, k Key) (*Handle, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return h, err
 	}
-	level, lower, err := t.look(ctx, k, Estimate{})
+	level, lower, err := t.look(ctx, func(tier *tier) *Handle { return tier.get(ctx, k, Estimate{}) })
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (t *Tiered) Fetch(ctx context.Context, f *Flight, instead Estimate) (*Handl
 	if !f.owner {
 		panic(ErrNotOwner)
 	}
-	level, lower, err := t.look(ctx, f.c.key, instead)
+	level, lower, err := t.look(ctx, func(tier *tier) *Handle { return tier.get(ctx, f.c.key, instead) })
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +110,13 @@ func (t *Tiered) Fetch(ctx context.Context, f *Flight, instead Estimate) (*Handl
 	return t.promoted(f.complete(kv, lower, 1+level), kv, level), nil
 }
 
-// look returns the KV of k from the nearest lower tier that has it.
-func (t *Tiered) look(ctx context.Context, k Key, instead Estimate) (level int, h *Handle, err error) {
+// look asks the lower tiers, the nearest first, until one has what is looked for.
+func (t *Tiered) look(ctx context.Context, ask func(*tier) *Handle) (level int, h *Handle, err error) {
 	for level, tier := range t.tiers {
 		if ctx.Err() != nil {
 			return 0, nil, ctx.Err()
 		}
-		if h := tier.get(ctx, k, instead); h != nil {
+		if h := ask(tier); h != nil {
 			return level, h, nil
 		}
 	}

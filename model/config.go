@@ -39,13 +39,25 @@ func (c Config) KVShape() kvcache.Shape {
 
 // Parameters returns the number of weights.
 func (c Config) Parameters() int64 {
-	h, q, kv := int64(c.Hidden), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
-	layer := 2*h + 2*h*q + 2*h*kv + 3*h*int64(c.FFN)
-	n := int64(c.Vocab)*h + h + int64(c.Layers)*layer
+	h := int64(c.Hidden)
+	n := int64(c.Vocab)*h + h + int64(c.Layers)*(2*h+c.layerMatrices())
 	if !c.Tied {
 		n += int64(c.Vocab) * h
 	}
 	return n
+}
+
+// layerMatrices returns the number of weights in the matrices of a layer.
+func (c Config) layerMatrices() int64 {
+	h, q, kv := int64(c.Hidden), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
+	return 2*h*q + 2*h*kv + 3*h*int64(c.FFN)
+}
+
+// Work returns how many multiplications it takes to encode tokens of which each
+// attends, on average, to pairs/tokens keys: in the matrices of all layers, and in
+// attention.
+func (c Config) Work(tokens int, pairs int64) float64 {
+	return float64(c.Layers) * (float64(tokens)*float64(c.layerMatrices()) + 2*float64(c.Heads*c.HeadDim)*float64(pairs))
 }
 
 // Limits on what a file may declare; far above any real model, they keep a

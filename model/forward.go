@@ -14,7 +14,7 @@ import (
 
 // Source is a node that a run attends to as a whole.
 type Source struct {
-	KV  *kvcache.KV
+	KV  *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
 	Len int // rows of KV that hold tokens; 0 means all of them
 	// Shift is the position of the run's first token less the position of the
 	// source's first token, as this reader sees it. It may be negative.
@@ -52,9 +52,24 @@ type Workspace struct {
 	attention                    attention.Workspace
 }
 
+// SourceError says that a run could not attend to one of its sources. Err is what
+// [kvcache.KV.Wait] returned.
+type SourceError struct {
+	Run, Source int // their places in what Forward was given
+	Err         error
+}
+
+func (e *SourceError) Error() string {
+	return fmt.Sprintf("model: run %d: source %d: %v", e.Run, e.Source, e.Err)
+}
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
 // Forward encodes the runs as one batch. Runs may be listed in any order and may
 // read one another's keys and values (but not in a circle); no two may write the
-// same rows. When it returns an
+// same rows. A source of which layers are still arriving is waited for, layer by
+// layer as it is attended to; if one fails to arrive, the error is a *[SourceError].
+// When Forward returns an
 // error, a cancelled ctx included, the rows it was to write are undefined.
 func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 	total, parts, err := m.check(runs)
@@ -69,7 +84,7 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.forwardLayer(ws, i, total, runs); err != nil {
+		if err := m.forwardLayer(ctx, ws, i, total, runs); err != nil {
 			return err
 		}
 	}
@@ -129,7 +144,7 @@ func (m *Model) embed(x []float32, runs []Run) error {
 // The last sum is left in ws.h for whoever reads x next. Of the last layer only the
 // keys and values are needed of all rows; the others are done for the rows whose
 // logits are asked for, which then stand together at the front of ws.x and ws.h.
-func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
+func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	var before []float32 // what the layer before left to add
@@ -159,6 +174,9 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	if rows == 0 {
 		return nil
 	}
+	if err := await(ctx, i, last, runs); err != nil {
+		return err
+	}
 	if rows < total {
 		m.gather(ws.x, runs)
 		m.gather(ws.h, runs)
@@ -174,6 +192,25 @@ func (m *Model) forwardLayer(ws *Workspace, i, total int, runs []Run) error {
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, rows)
 	m.linear(ws, ws.gate, rows, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
+	return nil
+}
+
+// await waits until a layer of all that the runs attend to is there. In the last layer
+// only runs that are asked for logits attend.
+func await(ctx context.Context, layer int, last bool, runs []Run) error {
+	for i, r := range runs {
+		if last && len(r.Logits) == 0 {
+			continue
+		}
+		for j, s := range r.Sources {
+			if err := s.KV.Wait(ctx, layer); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return &SourceError{Run: i, Source: j, Err: err}
+			}
+		}
+	}
 	return nil
 }
 

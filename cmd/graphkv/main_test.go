@@ -68,7 +68,7 @@ func TestAskByRequestAndByPlan(t *testing.T) {
 		keys = append(keys, k)
 	}
 	require.ElementsMatch(t, []string{"text", "tokens", "finish_reason", "usage", "timings_ms"}, keys)
-	require.Equal(t, map[string]any{"prompt_tokens": 13.0, "encoded_tokens": 13.0, "cached_tokens": 0.0, "completion_tokens": float64(len(got["tokens"].([]any)))}, got["usage"])
+	require.Equal(t, map[string]any{"prompt_tokens": 13.0, "encoded_tokens": 13.0, "cached_tokens": 0.0, "fetched_tokens": 0.0, "completion_tokens": float64(len(got["tokens"].([]any)))}, got["usage"])
 
 	// Tokens need no model: nothing is fetched from this empty cache.
 	t.Setenv("GRAPHKV_CACHE", filepath.Join(dir, "empty"))

@@ -41,7 +41,7 @@ type Store struct {
 	busy   sync.WaitGroup // operations and streams under way
 }
 
-var _ kvcache.Store = (*Store)(nil)
+var _ kvcache.Streamer = (*Store)(nil)
 
 // Open returns a store on the servers of a URL; see the package comment for its forms. It asks them once: what answers but cannot be used, a
 // wrong password or a replica say, is an error. Servers that do not answer are none. They may come, which [Store.Probe] tells.
@@ -79,7 +79,7 @@ func New(client goredis.UniversalClient, o Options) (*Store, error) {
 
 // Get returns the KV of k, all layers fetched and checked.
 func (s *Store) Get(ctx context.Context, k kvcache.Key) (*kvcache.Handle, error) {
-	t, err := s.Stream(ctx, k)
+	t, err := s.start(ctx, k)
 	if err != nil {
 		return nil, err
 	}

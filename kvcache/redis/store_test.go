@@ -49,7 +49,7 @@ func TestLifetimes(t *testing.T) {
 	// A reader of the first, who has just read its header, still finds its chunks after it was replaced.
 	h, err := decode(k, []byte(c.Get(t.Context(), node).Val()))
 	require.NoError(t, err)
-	reader, err := s.Stream(t.Context(), k)
+	reader, err := s.start(t.Context(), k)
 	require.NoError(t, err)
 	require.NoError(t, s.Put(t.Context(), k, second))
 	for l := range 2 {

@@ -27,8 +27,8 @@ type damage string
 
 func (d damage) Error() string { return string(d) }
 
-// Stream is a KV whose layers arrive one after the other. It is safe for concurrent use.
-type Stream struct {
+// stream is a [kvcache.Stream].
+type stream struct {
 	s    *Store
 	k    kvcache.Key
 	node string
@@ -52,15 +52,24 @@ type Stream struct {
 	changed  chan struct{} // closed, and replaced, when ready or err changes
 }
 
-// Stream begins to fetch the KV of k. Its errors, and those of [Stream.Wait], are those of Get. A node that is gone, or turns out to be damaged,
+// Stream begins to fetch the KV of k, see [kvcache.Streamer]. A node that is gone, or turns out to be damaged,
 // while it is streamed was right as far as Wait has said so. The fetch ends by itself, at ctx's deadline or after [Options.Timeout] at the
-// latest, and between two exchanges when ctx is cancelled; a caller that wants no more of it calls Close.
-func (s *Store) Stream(ctx context.Context, k kvcache.Key) (*Stream, error) {
+// latest, and between two exchanges when ctx is cancelled.
+func (s *Store) Stream(ctx context.Context, k kvcache.Key) (kvcache.Stream, error) {
+	t, err := s.start(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// start reads the header and begins to fetch the layers.
+func (s *Store) start(ctx context.Context, k kvcache.Key) (*stream, error) {
 	op, end, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.stream(ctx, op, k)
+	t, err := s.find(ctx, op, k)
 	if err != nil {
 		end()
 		return nil, err
@@ -73,8 +82,8 @@ func (s *Store) Stream(ctx context.Context, k kvcache.Key) (*Stream, error) {
 	return t, nil
 }
 
-// stream reads the header.
-func (s *Store) stream(caller, op context.Context, k kvcache.Key) (*Stream, error) {
+// find reads the header.
+func (s *Store) find(caller, op context.Context, k kvcache.Key) (*stream, error) {
 	began := time.Now()
 	node := s.node(k)
 	var get *goredis.StringCmd
@@ -99,18 +108,18 @@ func (s *Store) stream(caller, op context.Context, k kvcache.Key) (*Stream, erro
 	}
 	kv := kvcache.NewKV(h.shape, h.tokens)
 	kv.SetInfo(h.info)
-	return &Stream{
+	return &stream{
 		s: s, k: k, node: node, raw: raw, h: h, kv: kv,
 		caller: caller, ctx: op, began: began, renew: ttl.Val() > 0 && ttl.Val() < s.o.TTL/2,
 		ready: make([]bool, h.shape.Layers), left: h.shape.Layers, changed: make(chan struct{}),
 	}, nil
 }
 
-// KV returns the KV. Its layers must not be read before Wait has said that they are there. It needs no release.
-func (t *Stream) KV() *kvcache.KV { return t.kv }
+// KV returns the KV, memory of its own, which stays valid after Close.
+func (t *stream) KV() *kvcache.KV { return t.kv }
 
 // Wait waits until a layer has arrived and passed its check. It panics if there is no such layer.
-func (t *Stream) Wait(ctx context.Context, layer int) error {
+func (t *stream) Wait(ctx context.Context, layer int) error {
 	for {
 		t.mu.Lock()
 		ready, err, changed := t.ready[layer], t.err, t.changed
@@ -130,14 +139,14 @@ func (t *Stream) Wait(ctx context.Context, layer int) error {
 }
 
 // Err returns why the stream ended before all layers arrived, nil if it did not or has not yet.
-func (t *Stream) Err() error {
+func (t *stream) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
 }
 
 // Close ends the fetch if it is still under way: layers that have not arrived never will, and Wait says so with context.Canceled.
-func (t *Stream) Close() {
+func (t *stream) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.left > 0 && !t.failing {
@@ -147,25 +156,25 @@ func (t *Stream) Close() {
 }
 
 // stop makes err what Wait returns. It needs t.mu.
-func (t *Stream) stop(err error) {
+func (t *stream) stop(err error) {
 	t.err = err
 	t.next = len(t.ready)
 	t.tell()
 }
 
 // tell wakes those who wait. It needs t.mu.
-func (t *Stream) tell() {
+func (t *stream) tell() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
 // batch returns how many layers a fetcher takes at a time.
-func (t *Stream) batch() int {
+func (t *stream) batch() int {
 	return int(max(1, batchBytes/max(1, t.h.layer)))
 }
 
 // fetch fetches layers as long as there are any.
-func (t *Stream) fetch() {
+func (t *stream) fetch() {
 	for {
 		t.mu.Lock()
 		from := t.next
@@ -198,7 +207,7 @@ func (t *Stream) fetch() {
 }
 
 // read reads and checks the layers from from to before to.
-func (t *Stream) read(from, to int) error {
+func (t *stream) read(from, to int) error {
 	h, data := t.h, t.kv.Data()
 	gets := make([]*goredis.ZeroCopyStringCmd, 0, batchBytes/chunkBytes)
 	for i, end := from*h.chunks(), to*h.chunks(); i < end; i += len(gets) {
@@ -221,7 +230,7 @@ func (t *Stream) read(from, to int) error {
 }
 
 // check checks the answers to gets, the first of which is of the chunk with that number. err is the exchange's.
-func (t *Stream) check(number int, gets []*goredis.ZeroCopyStringCmd, err error) error {
+func (t *stream) check(number int, gets []*goredis.ZeroCopyStringCmd, err error) error {
 	for i, get := range gets {
 		want := len(t.h.part(t.kv.Data(), number+i))
 		n, err := get.Result()
@@ -240,7 +249,7 @@ func (t *Stream) check(number int, gets []*goredis.ZeroCopyStringCmd, err error)
 }
 
 // arrived hands layers out, and counts the hit before it hands out the last.
-func (t *Stream) arrived(from, to int) {
+func (t *stream) arrived(from, to int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failing {
@@ -260,7 +269,7 @@ func (t *Stream) arrived(from, to int) {
 }
 
 // fail ends the stream with the first error there is; what must be done about it is done before anyone hears of it.
-func (t *Stream) fail(err error) {
+func (t *stream) fail(err error) {
 	t.mu.Lock()
 	if t.failing {
 		t.mu.Unlock()

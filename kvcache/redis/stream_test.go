@@ -26,7 +26,7 @@ func TestStream(t *testing.T) {
 	require.NoError(t, s.Put(t.Context(), k, kv))
 
 	p.let(5<<20 + 512<<10)
-	st, err := s.Stream(t.Context(), k)
+	st, err := s.start(t.Context(), k)
 	require.NoError(t, err)
 	require.Equal(t, kv.Info(), st.KV().Info())
 	size := len(kv.Data()) / 8
@@ -65,7 +65,7 @@ func TestStreamGivenUp(t *testing.T) {
 	k := kvcache.Key{1}
 	for name, giveUp := range map[string]func(*Store){
 		"close": func(s *Store) {
-			st, err := s.Stream(t.Context(), k)
+			st, err := s.start(t.Context(), k)
 			require.NoError(t, err)
 			time.AfterFunc(20*time.Millisecond, st.Close)
 			require.ErrorIs(t, st.Wait(t.Context(), 7), context.Canceled)
@@ -110,7 +110,7 @@ func TestStreamOfDamaged(t *testing.T) {
 	h, err := decode(k, []byte(c.Get(t.Context(), s.node(k)).Val()))
 	require.NoError(t, err)
 	require.NoError(t, c.SetRange(t.Context(), h.name(s.node(k), 12), 1000, "damage").Err())
-	st, err := s.Stream(t.Context(), k)
+	st, err := s.start(t.Context(), k)
 	require.NoError(t, err)
 	size := len(kv.Data()) / 8
 	for l := range 5 {

@@ -1,0 +1,78 @@
+// Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
+
+package graphkv
+
+import (
+	"math"
+	"sync/atomic"
+
+	"github.com/graphkv/graphkv/model"
+)
+
+// rateBatches is over how many full batches, or the work of as many in smaller ones,
+// the rate of encoding is averaged.
+const rateBatches = 16
+
+// encodeRate is how long encoding takes: an average over the latest passes, in which
+// each counts as much as it had work. Work is in multiplications, see
+// [model.Config.Work].
+type encodeRate struct {
+	work, seconds float64       // of the scheduler's goroutine
+	unit          atomic.Uint64 // seconds per multiplication, the bits of a float64
+}
+
+// add counts a pass in. The average reaches back over window.
+func (r *encodeRate) add(work, seconds, window float64) {
+	r.work += work
+	r.seconds += seconds
+	if r.work > window {
+		r.seconds *= window / r.work
+		r.work = window
+	}
+	r.unit.Store(math.Float64bits(r.seconds / r.work))
+}
+
+// estimate returns how many seconds work takes, 0 before anything was measured.
+func (r *encodeRate) estimate(work float64) float64 {
+	return work * math.Float64frombits(r.unit.Load())
+}
+
+// measure counts the pass that is over in, if it encoded something and did not wait
+// for layers.
+func (s *scheduler) measure() {
+	c := s.model.Config()
+	work, encodes := 0.0, false
+	for _, j := range s.batch {
+		if j.waits {
+			return
+		}
+		encodes = encodes || !j.next
+		for _, r := range j.runs {
+			work += c.Work(len(r.Tokens), pairs(r)) + float64(c.Hidden)*float64(len(r.Logits))
+		}
+	}
+	if encodes {
+		s.rate.add(work, s.took.Seconds(), rateBatches*c.Work(s.limit, 0))
+	}
+}
+
+// pairs returns the number of keys that the tokens of a run attend to together.
+func pairs(r model.Run) int64 {
+	n := int64(len(r.Tokens))
+	keys := int64(r.At)
+	for _, s := range r.Sources {
+		keys += int64(s.KV.Tokens())
+	}
+	return n*keys + n*(n+1)/2
+}
+
+// encodeSeconds estimates how long node i takes to encode when its sources are at
+// hand, 0 before anything was measured.
+func (s *session) encodeSeconds(i int32) float64 {
+	n := int64(len(s.plan.tokens[i]))
+	pairs := n * (n + 1) / 2
+	for _, src := range s.nodes[i].sources {
+		pairs += n * int64(len(s.plan.tokens[src.node]))
+	}
+	return s.e.scheduler.rate.estimate(s.e.model.Config().Work(int(n), pairs))
+}
