@@ -31,6 +31,7 @@ const tinyRequest = `{"strategy": "ego", "center": "c", "prefix": {"tokens": [5,
 // run executes the command line and returns what it writes.
 func run(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	t.Setenv(folderVariable, t.TempDir()) // never the user's; runs that are to share one name it
 	cmd := newRoot()
 	var out, log bytes.Buffer
 	cmd.SetIn(strings.NewReader(stdin))
