@@ -289,3 +289,6 @@ func count(ids []int32, id int32) int {
 	}
 	return n
 }
+
+// How long a test waits for what must come, and how often it looks.
+const waitLong, waitShort = 20 * time.Second, 5 * time.Millisecond

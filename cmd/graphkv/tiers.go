@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/graphkv/graphkv/attention"
@@ -35,6 +36,7 @@ func (t *tiers) flags(cmd *cobra.Command) {
 
 // connect opens the store on Redis.
 func (t *tiers) connect(ctx context.Context) (*redis.Store, error) {
+	logging.Disable() // the client's own: what matters is an event
 	return redis.Open(ctx, t.redis, redis.Options{Events: t.notes.listener()})
 }
 
