@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,6 +192,12 @@ func TestCacheMoves(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, log, "had to go to keep the budget of 300 KiB")
 	require.Contains(t, out, "entries imported")
+
+	require.Error(t, writeFile(archive+"1", func(w io.Writer) error {
+		fmt.Fprint(w, "half of it")
+		return io.ErrClosedPipe
+	}))
+	require.NoFileExists(t, archive+"1")
 
 	// A damaged entry stays behind, and is said to.
 	b, err := os.ReadFile(entryFiles(t, dir)[5])

@@ -27,7 +27,7 @@ the quarantine instead. Nothing is compressed: KVs hardly can be.`,
 		Example: `  graphkv cache export kv.archive
   graphkv cache export | ssh other graphkv cache import`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			match, err := modelFilter(cmd.Context(), model)
 			if err != nil {
 				return err
@@ -37,32 +37,29 @@ the quarantine instead. Nothing is compressed: KVs hardly can be.`,
 				return err
 			}
 			defer s.Close()
-			out := cmd.OutOrStdout()
-			if len(args) > 0 && args[0] != "-" {
-				file, err := os.Create(args[0])
+			p := newProgress(cmd.ErrOrStderr(), "exporting", s.Metrics().Bytes)
+			defer p.end()
+			n, bytes := 0, int64(0)
+			write := func(out io.Writer) error {
+				w := bufio.NewWriterSize(out, 1<<20)
+				n, err = s.Export(cmd.Context(), counter{w, func(n int) { bytes += int64(n); p.update(bytes, "") }}, match)
 				if err != nil {
 					return err
 				}
-				defer func() {
-					if err = errors.Join(err, file.Close()); err != nil {
-						os.Remove(file.Name()) // half an archive is of no use
-					}
-				}()
-				out = file
-			} else if isTerminal(out) {
-				return errors.New("an archive is not for a terminal; name a file, or send it through a pipe")
+				return w.Flush()
 			}
-			var bytes int64
-			p := newProgress(cmd.ErrOrStderr(), "exporting", s.Metrics().Bytes)
-			w := bufio.NewWriterSize(out, 1<<20)
-			n, err := s.Export(cmd.Context(), counter{w, func(n int) { bytes += int64(n); p.update(bytes, "") }}, match)
-			if err == nil {
-				err = w.Flush()
+			switch out := cmd.OutOrStdout(); {
+			case len(args) > 0 && args[0] != "-":
+				err = writeFile(args[0], write)
+			case isTerminal(out):
+				err = errors.New("an archive is not for a terminal; name a file, or send it through a pipe")
+			default:
+				err = write(out)
 			}
-			p.end()
 			if err != nil {
 				return err
 			}
+			p.end()
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d entries exported, %v\n", n, size(bytes))
 			if bad := s.Metrics().Corrupt; bad > 0 {
 				return fmt.Errorf("%d damaged files were left out and are in quarantine, in %s", bad, f.dir)
@@ -73,6 +70,18 @@ the quarantine instead. Nothing is compressed: KVs hardly can be.`,
 	f.flags(cmd)
 	cmd.Flags().StringVar(&model, "model", "", modelFilterHelp)
 	return cmd
+}
+
+// writeFile makes a file of what write writes, or none: half an archive is of no use.
+func writeFile(path string, write func(io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(write(file), file.Close()); err != nil {
+		os.Remove(path)
+	}
+	return err
 }
 
 // counter tells how much was written.
