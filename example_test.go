@@ -6,8 +6,12 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/kvcache/redis"
 )
 
 // A plan can be looked at before, and without, running it.
@@ -89,4 +93,23 @@ func ExampleEngine_Generate() {
 	// Output:
 	// 31 encoded, 0 reused
 	// 7 encoded, 24 reused
+}
+
+// Three tiers: memory, a folder and a server that machines share.
+func ExampleWithTier() {
+	ctx := context.Background()
+	store, err := redis.Open(ctx, "redis://localhost:6379", redis.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	engine, err := graphkv.Open("model.gguf",
+		graphkv.WithCacheBytes(4<<30), // memory
+		graphkv.WithDisk("", 64<<30),  // the user's cache folder
+		graphkv.WithTier(kvcache.Tier{Store: store, Timeout: 500 * time.Millisecond}),
+		graphkv.WithKVFormat(attention.F16),
+		graphkv.WithEvents(kvcache.EventListener{State: func(e kvcache.StateEvent) { log.Printf("%+v", e) }}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer engine.Close() // waits for what is being written
 }

@@ -26,7 +26,10 @@ func (s *session) fetch(ctx context.Context) error {
 	slots := make(chan struct{}, fetchers)
 	var asking sync.WaitGroup
 	for _, i := range unasked {
-		slots <- struct{}{} // every fetch is bounded
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
 		if ctx.Err() != nil {
 			break
 		}
@@ -36,7 +39,7 @@ func (s *session) fetch(ctx context.Context) error {
 			a := s.ask(ctx, i)
 			asking.Done()
 			if a != nil {
-				_ = a.Wait(context.Background()) // it has the line until then
+				_ = a.Wait(context.Background()) // it takes its part of the line until then
 			}
 		}()
 	}

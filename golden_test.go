@@ -31,6 +31,22 @@ const tieGap = 0.002
 // skipped, or fails where GRAPHKV_REQUIRE_MODEL is set.
 func smolLM2(t testing.TB) *graphkv.Engine {
 	t.Helper()
+	path := smolPath(t)
+	smolOnce.Do(func() { smol, errSmol = graphkv.Open(path) })
+	require.NoError(t, errSmol)
+	return smol
+}
+
+// openSmolLM2 opens the real model once more; the test closes it.
+func openSmolLM2(t testing.TB, options ...graphkv.Option) *graphkv.Engine {
+	t.Helper()
+	e, err := graphkv.Open(smolPath(t), options...)
+	require.NoError(t, err)
+	return e
+}
+
+func smolPath(t testing.TB) string {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("runs the real model; not under -short")
 	}
@@ -41,9 +57,7 @@ func smolLM2(t testing.TB) *graphkv.Engine {
 		}
 		t.Skipf("the real model is missing (graphkv pull smollm2-135m-instruct): %v", err)
 	}
-	smolOnce.Do(func() { smol, errSmol = graphkv.Open(path) })
-	require.NoError(t, errSmol)
-	return smol
+	return path
 }
 
 var (

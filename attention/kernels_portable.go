@@ -13,7 +13,12 @@ import (
 // less, which makes up for the rounding of the products.
 const chainDims = 16
 
+// scoresPortable takes four elements at a time through one sum after the other, as the portable kernel of package gemm does: see there.
 func scoresPortable(h int, s, q, k []float32, _ unsafe.Pointer, d, panels, stride int) {
+	whole := d // the last chain is apart if it is not made of fours
+	if d%4 != 0 {
+		whole -= d % chainDims
+	}
 	for p := range panels {
 		kp := k[p*d*panelKeys:][:d*panelKeys]
 		for i := range h {
@@ -21,18 +26,19 @@ func scoresPortable(h int, s, q, k []float32, _ unsafe.Pointer, d, panels, strid
 			for j := 0; j < panelKeys; j += 8 {
 				out := (*[8]float32)(s[i*scoreStride+p*panelKeys+j:])
 				*out = [8]float32{}
-				for t := 0; t < d; t += chainDims {
+				for t := 0; t < whole; t += chainDims {
 					var a0, a1, a2, a3, a4, a5, a6, a7 float32
-					for u, x := range qi[t:min(t+chainDims, d)] {
-						y := (*[8]float32)(kp[(t+u)*panelKeys+j:])
-						a0 += float32(x * y[0])
-						a1 += float32(x * y[1])
-						a2 += float32(x * y[2])
-						a3 += float32(x * y[3])
-						a4 += float32(x * y[4])
-						a5 += float32(x * y[5])
-						a6 += float32(x * y[6])
-						a7 += float32(x * y[7])
+					for u := t; u < min(t+chainDims, whole); u += 4 {
+						x, y := (*[4]float32)(qi[u:]), (*elements4)(kp[u*panelKeys+j:])
+						x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+						a0 = y.add(a0, x0, x1, x2, x3, 0)
+						a1 = y.add(a1, x0, x1, x2, x3, 1)
+						a2 = y.add(a2, x0, x1, x2, x3, 2)
+						a3 = y.add(a3, x0, x1, x2, x3, 3)
+						a4 = y.add(a4, x0, x1, x2, x3, 4)
+						a5 = y.add(a5, x0, x1, x2, x3, 5)
+						a6 = y.add(a6, x0, x1, x2, x3, 6)
+						a7 = y.add(a7, x0, x1, x2, x3, 7)
 					}
 					out[0] += a0
 					out[1] += a1
@@ -43,9 +49,27 @@ func scoresPortable(h int, s, q, k []float32, _ unsafe.Pointer, d, panels, strid
 					out[6] += a6
 					out[7] += a7
 				}
+				for e := 0; whole < d && e < len(out); e++ {
+					var a float32
+					for u := whole; u < d; u++ {
+						a += float32(qi[u] * kp[u*panelKeys+j+e])
+					}
+					out[e] += a
+				}
 			}
 		}
 	}
+}
+
+// elements4 is four elements of eight keys of a panel.
+type elements4 [3*panelKeys + 8]float32
+
+// add returns s plus the products of key j, one after the other.
+func (y *elements4) add(s, x0, x1, x2, x3 float32, j int) float32 {
+	s += float32(x0 * y[j])
+	s += float32(x1 * y[j+panelKeys])
+	s += float32(x2 * y[j+2*panelKeys])
+	return s + float32(x3*y[j+3*panelKeys])
 }
 
 func hidePortable(h int, s []float32, words []uint64, next, first, last int) {

@@ -48,7 +48,7 @@ func (t tile) lanes(k *Kernel) int { return int(t.rows) * k.group }
 const (
 	tileLanes      = 448
 	smallLanes     = 14
-	tilesPerWorker = 4
+	tilesPerWorker = 6
 )
 
 // prepare cuts the queries into tiles and readies the scratch memory.

@@ -47,7 +47,7 @@ func (p *progress) arrived(n int) {
 	p.tell()
 }
 
-// fail ends the progress, unless it has ended.
+// fail says that no further layer will come.
 func (p *progress) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

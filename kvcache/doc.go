@@ -89,6 +89,9 @@
 //
 //   - A hit moves up. Memory adopts the lower store's KV, mapped or read, as it is, and
 //     releases it when it is evicted; the tiers between get it by a queued write.
+//   - A store that is a [Streamer] hands a KV out as soon as it has found it. [Tiered.FetchLayers] lets the owner of the flight use
+//     the first layers while others are on the way; the flight is complete when all of them were verified, and fails if one
+//     was not. It then ends by itself and waits for no other, so to the rule above it is the flight of someone else.
 //   - What is encoded is queued for all lower tiers, and each has one goroutine that
 //     writes in order while there is something to write. The queue is bounded in number
 //     and bytes, a write that does not fit is dropped, counted and reported: no request

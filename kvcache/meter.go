@@ -21,35 +21,60 @@ func (b *breaker) due(every time.Duration) bool {
 	return time.Now().UnixNano()-b.last.Load() >= int64(every)
 }
 
-// meter measures the rate of a tier: a moving average of the latest transfers, in which each counts as much as it had bytes.
+// meter measures a tier: moving averages over the latest transfers, in which each counts as much as it had bytes. Transfers that are under way together
+// share a line. So it measures how long each takes, for time-outs, and how long the line is busy, which is what a transfer costs.
 type meter struct {
 	mu      sync.Mutex
 	bytes   float64
-	seconds float64
+	seconds float64   // sum over the transfers
+	busy    float64   // seconds in which there was at least one
 	last    time.Time // of the latest measurement, or when one was tried for
+
+	active  int
+	since   time.Time     // when a transfer began or ended last
+	pending time.Duration // busy, and not counted yet
 }
 
 // keep is how much of what was measured before counts after one more measurement: half of it after six.
 const keep = 0.9
 
-func (m *meter) add(bytes int64, took time.Duration) {
-	if bytes <= 0 {
-		return
-	}
+// begin is called before a transfer, and end after it.
+func (m *meter) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bytes = m.bytes*keep + float64(bytes)
-	m.seconds = m.seconds*keep + took.Seconds()
-	m.last = time.Now()
+	m.pass()
+	m.active++
 }
 
-// estimate returns how long bytes should take in seconds, 0 if nothing is known.
-func (m *meter) estimate(bytes int64) float64 {
-	if m.bytes == 0 {
-		return 0
+// end counts bytes that took so long; 0 bytes if the transfer says nothing about the rate.
+func (m *meter) end(bytes int64, took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pass()
+	m.active--
+	if bytes > 0 {
+		m.bytes = m.bytes*keep + float64(bytes)
+		m.seconds = m.seconds*keep + took.Seconds()
+		m.busy = m.busy*keep + m.pending.Seconds()
+		m.pending, m.last = 0, m.since
 	}
-	return float64(bytes) * m.seconds / m.bytes
+	if m.active == 0 {
+		m.pending = 0
+	}
 }
+
+// pass counts the time since a transfer began or ended last. It needs m.mu.
+func (m *meter) pass() {
+	now := time.Now()
+	if m.active > 0 {
+		m.pending += now.Sub(m.since)
+	}
+	m.since = now
+}
+
+// unweighed is how many seconds a transfer may take without being weighed against what it saves: the times of small ones are those of everything but
+// the transfer.
+const unweighed = 1e-3
 
 // worth reports whether to transfer instead of doing what would take the estimated time. It says yes to one in every interval so that the rate is measured
 // again.
@@ -59,7 +84,7 @@ func (m *meter) worth(instead Estimate, every time.Duration) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.estimate(instead.Bytes) <= instead.Seconds {
+	if m.bytes == 0 || float64(instead.Bytes)*m.busy/m.bytes <= max(instead.Seconds, unweighed) {
 		return true
 	}
 	if time.Since(m.last) < every {
@@ -69,21 +94,22 @@ func (m *meter) worth(instead Estimate, every time.Duration) bool {
 	return true
 }
 
-// limit returns how long a transfer may take: timeout, and twice what its bytes should take, but no more than the alternative.
-func (m *meter) limit(timeout time.Duration, of Estimate) time.Duration {
+// limit returns how long a transfer may take: timeout, and twice what its bytes should take, but no more than the alternative. The latter is multiplied by
+// the number of transfers that may share the line.
+func (m *meter) limit(timeout time.Duration, of Estimate, sharing float64) time.Duration {
 	if timeout == 0 || of.Bytes <= 0 {
 		return timeout
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	seconds := m.estimate(of.Bytes)
-	if seconds == 0 {
-		const assumed = 100e6 // bytes per second, before anything is measured
-		seconds = float64(of.Bytes) / assumed
+	const assumed = 100e6 // bytes per second, before anything is measured
+	seconds := float64(of.Bytes) / assumed
+	if m.bytes > 0 {
+		seconds = float64(of.Bytes) * m.seconds / m.bytes
 	}
 	seconds *= 2
 	if of.Seconds > 0 {
 		seconds = min(seconds, of.Seconds)
 	}
-	return timeout + time.Duration(seconds*float64(time.Second))
+	return timeout + time.Duration(sharing*seconds*float64(time.Second))
 }

@@ -6,9 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 )
+
+// streamsSharing is how many streams that share a line are allowed for when their time is bounded. It costs nothing to be generous: a stream that stands
+// still is found out before.
+const streamsSharing = 16
+
+var errSlow = errors.New("it came too slowly")
 
 // transfer is a KV that a store streams.
 type transfer struct {
@@ -16,7 +21,6 @@ type transfer struct {
 	ctx     context.Context // the stream's
 	key     Key
 	started time.Time
-	limit   time.Duration
 }
 
 // stream is get, but may return with a transfer, of whose KV only the handle is there yet.
@@ -29,66 +33,69 @@ func (t *tier) stream(ctx context.Context, k Key, instead Estimate) (*Handle, *t
 	if !ask {
 		return h, nil
 	}
-	started, limit := time.Now(), t.fetch.limit(t.config.Timeout, instead)
+	started := time.Now()
+	t.fetch.begin()
 	var s *transfer
-	h, err := t.run(ctx, "get", k, limit, func(context.Context) (*Handle, error) {
-		ctx, end := context.WithTimeout(t.stop, limit)
+	h, err := t.run(ctx, "get", k, t.config.Timeout, func(context.Context) (*Handle, error) {
+		ctx, end := context.WithTimeout(t.stop, t.fetch.limit(2*t.config.Timeout, instead, streamsSharing))
 		stream, err := streamer.Stream(ctx, k)
 		if err != nil {
 			end()
 			return nil, err
 		}
-		s = &transfer{stream, ctx, k, started, limit}
+		s = &transfer{stream, ctx, k, started}
 		return NewHandle(stream.KV(), func() { stream.Close(); end() }), nil
 	})
 	if err != nil {
+		t.fetch.end(0, 0)
 		return nil, nil // s may be set later, by an operation that nobody waits for
 	}
 	return h, s
 }
 
-var errSlow = errors.New("it came too slowly")
-
-// receive follows a transfer to its end, in time or not, and says once how it ended. A store that stands still is out of use then; one that does not
-// is only slow, which its rate will say.
+// receive follows a transfer to its end and says once how it ended. A store of which no layer comes within the tier's time-out is out of use then; one
+// that sends, but not in the time that all of it may take, is only slow, which its rate will say.
 func (t *tier) receive(s *transfer, p *progress, ended func(error)) {
-	var latest atomic.Int64 // arrival, in nanoseconds since the start
-	latest.Store(int64(time.Since(s.started)))
 	finish := func(err error) {
 		took := time.Since(s.started)
-		late := errors.Is(err, context.DeadlineExceeded)
-		if err == nil || late {
-			t.fetch.add(s.KV().Bytes(), took) // if it is late, it is no faster than that
-		}
-		if late && took-time.Duration(latest.Load()) < t.config.Timeout {
-			err = errSlow
+		switch {
+		case err == nil:
+			t.fetch.end(s.KV().Bytes(), took)
+		case errors.Is(err, errSlow):
 			t.skipped.Add(1)
-		} else {
+			t.fetch.end(s.KV().Bytes(), took) // it is no faster than that
+		default:
+			t.fetch.end(0, 0)
 			t.judge("get", err)
 		}
 		ended(err)
 	}
+	patience := t.config.Timeout
 	// As in run, a store that does not heed its context is given up a little later.
-	timer := time.AfterFunc(s.limit+s.limit/4-time.Since(s.started), func() {
-		err := fmt.Errorf("kvcache: %s did not stream within %v: %w", t.name, s.limit, context.DeadlineExceeded)
+	timer := time.AfterFunc(patience+patience/4, func() {
+		err := fmt.Errorf("kvcache: %s sent nothing for %v: %w", t.name, patience+patience/4, context.DeadlineExceeded)
 		if t.events.Failed != nil {
 			t.events.Failed(FailEvent{t.name, "get", s.key, err, time.Since(s.started)})
 		}
 		finish(err)
 	})
-	layers := s.KV().Shape().Layers
-	for l := range layers {
-		if err := s.Wait(s.ctx, l); err != nil {
-			if timer.Stop() {
-				finish(err)
-			}
+	for l := range s.KV().Shape().Layers {
+		ctx, cancel := context.WithTimeout(s.ctx, patience)
+		err := s.Wait(ctx, l)
+		cancel()
+		if !timer.Stop() {
 			return
 		}
-		latest.Store(int64(time.Since(s.started)))
-		if l == layers-1 && !timer.Stop() {
+		if errors.Is(s.ctx.Err(), context.DeadlineExceeded) {
+			err = errSlow
+		}
+		if err != nil {
+			finish(err)
 			return
 		}
 		p.arrived(l + 1)
+		timer.Reset(patience + patience/4)
 	}
+	timer.Stop()
 	finish(nil)
 }

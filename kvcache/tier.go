@@ -50,15 +50,18 @@ func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
 		return h
 	}
 	start := time.Now()
-	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead), func(ctx context.Context) (*Handle, error) {
+	t.fetch.begin()
+	h, err := t.run(ctx, "get", k, t.fetch.limit(t.config.Timeout, instead, 1), func(ctx context.Context) (*Handle, error) {
 		return t.config.Store.Get(ctx, k)
 	})
+	var bytes int64
 	switch {
 	case err == nil:
-		t.fetch.add(h.KV().Bytes(), time.Since(start))
+		bytes = h.KV().Bytes()
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		t.fetch.add(instead.Bytes, time.Since(start)) // it is no faster than that
+		bytes = instead.Bytes // it is no faster than that
 	}
+	t.fetch.end(bytes, time.Since(start))
 	return h
 }
 
@@ -126,17 +129,20 @@ func (t *tier) write(h *Handle) {
 	}
 	kv, k := h.KV(), h.e.key
 	start := time.Now()
-	limit := t.put.limit(t.config.Timeout, Estimate{Bytes: kv.Bytes()})
+	t.put.begin()
+	limit := t.put.limit(t.config.Timeout, Estimate{Bytes: kv.Bytes()}, 1)
 	_, err := t.run(t.stop, "put", k, limit, func(ctx context.Context) (*Handle, error) {
 		defer h.Release() // not before the store is done with it, in time or not
 		return nil, t.config.Store.Put(ctx, k, kv)
 	})
+	var bytes int64
 	switch {
 	case err == nil:
-		t.put.add(kv.Bytes(), time.Since(start))
+		bytes = kv.Bytes()
 	case t.stop.Err() != nil:
 		t.lost(k, errNotInTime)
 	}
+	t.put.end(bytes, time.Since(start))
 }
 
 var errDown = errors.New("it is out of use")

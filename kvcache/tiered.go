@@ -27,7 +27,8 @@ type Tier struct {
 	Store Store
 	// Timeout bounds an operation: its context ends then, and if the store does not heed that, it is given up a quarter later. A put, and a fetch
 	// with an [Estimate], get on top twice the time that their bytes should take at the measured rate, a fetch no more than encoding would
-	// take. With 0 nothing is bounded, which is for a disk: the operation then runs in the goroutine that asks for it.
+	// take. A store that streams (see [Tiered.FetchLayers]) is given up when it sends no layer for that long. With 0 nothing is bounded, which is
+	// for a disk: the operation then runs in the goroutine that asks for it.
 	Timeout time.Duration
 	// ProbeEvery is how often a tier that went out of use is tried in the background, and how often one that has become too slow to be worth
 	// it is given another chance; 1 s if it is 0.

@@ -15,7 +15,7 @@ import (
 // Source is a node that a run attends to as a whole.
 type Source struct {
 	KV  *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
-	Len int // rows of KV that hold tokens; 0 means all of them
+	Len int         // rows of KV that hold tokens; 0 means all of them
 	// Shift is the position of the run's first token less the position of the
 	// source's first token, as this reader sees it. It may be negative.
 	Shift int

@@ -15,19 +15,6 @@ import (
 // The functions of this file run the current tier's kernel and return true, or return false if the tier has none. They name the kernels and
 // do not look them up in a table: arguments of a call through a variable would move to the heap. Lengths are checked by the callers.
 
-func expVector(dst, src []float32) bool {
-	d, s := unsafe.SliceData(dst), unsafe.SliceData(src)
-	switch cpu.Current() {
-	case cpu.AVX512:
-		expAVX512(d, s, len(dst))
-	case cpu.AVX2:
-		expAVX2(d, s, len(dst))
-	default:
-		return false
-	}
-	return true
-}
-
 func siluMulVector(dst, gate, up []float32) bool {
 	d, g, u := unsafe.SliceData(dst), unsafe.SliceData(gate), unsafe.SliceData(up)
 	switch cpu.Current() {
@@ -52,30 +39,6 @@ func addVector(dst, x []float32) bool {
 		return false
 	}
 	return true
-}
-
-func axpyVector(a float32, x, y []float32) bool {
-	s, d := unsafe.SliceData(x), unsafe.SliceData(y)
-	switch cpu.Current() {
-	case cpu.AVX512:
-		axpyAVX512(a, s, d, len(y))
-	case cpu.AVX2:
-		axpyAVX2(a, s, d, len(y))
-	default:
-		return false
-	}
-	return true
-}
-
-func dotVector(x, y []float32) (sum float32, ok bool) {
-	a, b := unsafe.SliceData(x), unsafe.SliceData(y)
-	switch cpu.Current() {
-	case cpu.AVX512:
-		return dotAVX512(a, b, len(x)), true
-	case cpu.AVX2:
-		return dotAVX2(a, b, len(x)), true
-	}
-	return 0, false
 }
 
 func sumSquaresVector(x []float32) (sum float64, ok bool) {

@@ -4,11 +4,8 @@
 
 package vec
 
-func expVector(_, _ []float32) bool                    { return false }
 func siluMulVector(_, _, _ []float32) bool             { return false }
 func addVector(_, _ []float32) bool                    { return false }
-func axpyVector(float32, []float32, []float32) bool    { return false }
-func dotVector(_, _ []float32) (float32, bool)         { return 0, false }
 func sumSquaresVector([]float32) (float64, bool)       { return 0, false }
 func scaleMulVector(_, _, _ []float32, _ float64) bool { return false }
 

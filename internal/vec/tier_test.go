@@ -79,17 +79,8 @@ type operation struct {
 
 var operations = []operation{
 	{"Add", 2, true, true, true, func(dst []float32, in [][]float32) { Add(dst, in[1]) }},
-	{"Axpy", 2, true, true, true, func(dst []float32, in [][]float32) { Axpy(-1.7, in[1], dst) }},
-	{"Exp", 1, false, true, false, func(dst []float32, in [][]float32) { Exp(dst, in[0]) }},
 	{"SiLUMul", 2, false, true, false, func(dst []float32, in [][]float32) { SiLUMul(dst, in[0], in[1]) }},
 	{"RMSNorm", 2, false, false, true, func(dst []float32, in [][]float32) { RMSNorm(dst, in[0], in[1], 1e-5) }},
-	{"Dot", 2, false, false, false, func(dst []float32, in [][]float32) {
-		if len(dst) > 0 {
-			sum := Dot(in[0], in[1])
-			clear(dst)
-			dst[0] = sum
-		}
-	}},
 }
 
 // Every length up to several blocks, at every alignment: nothing is read or written outside, sources stay as they are, assembly tiers agree

@@ -1,13 +1,12 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
-// Package vec holds the element-wise and reduction kernels that a transformer needs beside matrix products.
+// Package vec holds what a transformer needs beside matrix products and attention: sums, RMS norms, the gated unit and rotations.
 //
 // There are kernels for AVX2 and AVX-512 (package internal/cpu chooses) and portable code. A function has one fixed order of operations on
 // both kinds of vectors, whatever their width: the bits of an element depend on the elements it is computed from and on nothing else, neither
-// on its place nor on the length. Add, Axpy, RMSNorm and the rotations give the same bits in the portable tier too; for the others it may
-// round differently. Portable functions whose value passes through an exponential compute in float64 inside: with scalar code it costs no
-// more than float32. Products that are added are rounded first (float32(a*b)), which keeps the compiler from fusing them on some
-// architectures only.
+// on its place nor on the length. Add, RMSNorm and the rotations give the same bits in the portable tier too. SiLUMul may round differently
+// there, since it computes in float64: with scalar code that costs no more than float32. Products that are added are rounded first
+// (float32(a*b)), which keeps the compiler from fusing them on some architectures only.
 //
 // Slices of one call must have equal lengths, or the call panics with a *LengthError; nothing is written then. A destination may be the
 // same slice as a source, but must not overlap one partly.
@@ -44,44 +43,6 @@ func Add(dst, x []float32) {
 	for i := range dst {
 		dst[i] += x[i]
 	}
-}
-
-// Axpy adds a·x to y, with the product rounded before it is added.
-func Axpy(a float32, x, y []float32) {
-	check("Axpy", len(y), len(x))
-	if axpyVector(a, x, y) {
-		return
-	}
-	x = x[:len(y)]
-	for i := range y {
-		y[i] += float32(a * x[i])
-	}
-}
-
-// Dot returns Σ xᵢ·yᵢ in float32. Eight running sums, or 64 of fused multiply-adds where there is assembly, take the products in turn and
-// are added in pairs at the end; the error is below (n/8+4)·2⁻²⁴·Σ|xᵢ·yᵢ| to first order.
-func Dot(x, y []float32) float32 {
-	check("Dot", len(x), len(y))
-	if sum, ok := dotVector(x, y); ok {
-		return sum
-	}
-	y = y[:len(x)]
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
-	for len(x) >= 8 && len(y) >= 8 {
-		s0 += float32(x[0] * y[0])
-		s1 += float32(x[1] * y[1])
-		s2 += float32(x[2] * y[2])
-		s3 += float32(x[3] * y[3])
-		s4 += float32(x[4] * y[4])
-		s5 += float32(x[5] * y[5])
-		s6 += float32(x[6] * y[6])
-		s7 += float32(x[7] * y[7])
-		x, y = x[8:], y[8:]
-	}
-	for i, v := range x {
-		s0 += float32(v * y[i])
-	}
-	return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
 }
 
 // RMSNorm writes xᵢ/√(mean(x²)+eps)·wᵢ to dst (Zhang and Sennrich 2019, equation 4). The sum of squares and the scaling are in float64, so

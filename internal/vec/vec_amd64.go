@@ -4,11 +4,6 @@
 
 package vec
 
-// expAVX2 writes e^src to dst.
-//
-//go:noescape
-func expAVX2(dst *float32, src *float32, n int)
-
 // siluMulAVX2 writes gate·σ(gate)·up to dst.
 //
 //go:noescape
@@ -18,16 +13,6 @@ func siluMulAVX2(dst *float32, gate *float32, up *float32, n int)
 //
 //go:noescape
 func addAVX2(dst *float32, x *float32, n int)
-
-// axpyAVX2 adds a·x, rounded, to y.
-//
-//go:noescape
-func axpyAVX2(a float32, x *float32, y *float32, n int)
-
-// dotAVX2 returns the sum of the products of 64 chains of fused multiply-adds.
-//
-//go:noescape
-func dotAVX2(x *float32, y *float32, n int) float32
 
 // sumSquaresAVX2 returns the sum of the squares of 32 chains.
 //
@@ -49,11 +34,6 @@ func rotateInterleavedAVX2(dst *float32, x *float32, table *float32, pairs int, 
 //go:noescape
 func rotateHalfSplitAVX2(dst *float32, x *float32, table *float32, pairs int, rows int, heads int, nextRow int, stride int, dim int, nextPosition int, cosFactor float32, sinFactor float32, scale float32)
 
-// expAVX512 writes e^src to dst.
-//
-//go:noescape
-func expAVX512(dst *float32, src *float32, n int)
-
 // siluMulAVX512 writes gate·σ(gate)·up to dst.
 //
 //go:noescape
@@ -63,16 +43,6 @@ func siluMulAVX512(dst *float32, gate *float32, up *float32, n int)
 //
 //go:noescape
 func addAVX512(dst *float32, x *float32, n int)
-
-// axpyAVX512 adds a·x, rounded, to y.
-//
-//go:noescape
-func axpyAVX512(a float32, x *float32, y *float32, n int)
-
-// dotAVX512 returns the sum of the products of 64 chains of fused multiply-adds.
-//
-//go:noescape
-func dotAVX512(x *float32, y *float32, n int) float32
 
 // sumSquaresAVX512 returns the sum of the squares of 32 chains.
 //

@@ -4,25 +4,6 @@ package vec
 
 import "math"
 
-// Exp writes e^src to dst. The error is below 1.02 units in the last place of the result, denormal results included, in float32 arithmetic on
-// vectors, and below 0.51 in the portable tier, which computes in float64. Where the result is below half the smallest denormal
-// (src < −103.98) it is 0; above the largest float32 (src > 88.72) it is +Inf; Exp(−Inf) is 0, Exp(+Inf) is +Inf and Exp(NaN) is NaN. On
-// vectors denormal results take 30 times as long as others; zeros do not.
-func Exp(dst, src []float32) {
-	check("Exp", len(dst), len(src))
-	if expVector(dst, src) {
-		return
-	}
-	for len(dst) >= 4 && len(src) >= 4 {
-		a, b, c, d := exp4(float64(src[0]), float64(src[1]), float64(src[2]), float64(src[3]))
-		dst[0], dst[1], dst[2], dst[3] = float32(a), float32(b), float32(c), float32(d)
-		dst, src = dst[4:], src[4:]
-	}
-	for i, x := range src {
-		dst[i] = float32(exp(float64(x)))
-	}
-}
-
 // SiLUMul writes gate·σ(gate)·up to dst, the gated unit of SwiGLU (Shazeer 2020). gate·σ(gate) is gate/(1+e^−gate), which is NaN at −Inf.
 // On vectors gate·σ(gate) is computed in float32 with an error below 3.4 units in the last place, and up to |gate|·2⁻¹⁵⁰ more where e^gate is
 // denormal (gate < −87.3); the product with up rounds once more. The portable tier computes in float64 with an error below 0.51 units.
