@@ -101,7 +101,7 @@ writing is removed too.`,
 		},
 	}
 	f.flags(cmd)
-	cmd.Flags().Var(&to, "budget", "what the folder may take, such as 5GiB (default: its own budget)")
+	sizeFlag(cmd, &to, "budget", "what the folder may take, such as 5GiB (default: its own budget)")
 	return cmd
 }
 

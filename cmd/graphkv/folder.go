@@ -40,7 +40,13 @@ func (f *folder) flags(cmd *cobra.Command) {
 
 // budgetFlag is for commands that write.
 func (f *folder) budgetFlag() {
-	f.cmd.Flags().Var(&f.budget, "cache-budget", fmt.Sprintf("disk that the folder may take from now on, such as 50GiB; the oldest and least costly segments are evicted to keep it (default: what it was given last, at first %v)", size(defaultBudget)))
+	sizeFlag(f.cmd, &f.budget, "cache-budget", fmt.Sprintf("what the folder may take from now on, such as 50GiB (default: what it was given last, at first %v)", size(defaultBudget)))
+}
+
+// sizeFlag adds a flag whose default is said in the usage.
+func sizeFlag(cmd *cobra.Command, s *size, name, usage string) {
+	cmd.Flags().Var(s, name, usage)
+	cmd.Flags().Lookup(name).DefValue = ""
 }
 
 // resolve makes dir the folder's path, and budget what it may take.
