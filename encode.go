@@ -57,6 +57,16 @@ type source struct {
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
 func (e *Engine) begin(p *Plan) (*session, error) {
+	s, err := e.keyed(p)
+	if err != nil {
+		return nil, err
+	}
+	s.claimAll(func(int) bool { return true })
+	return s, nil
+}
+
+// keyed computes the keys of a plan's nodes.
+func (e *Engine) keyed(p *Plan) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
@@ -79,14 +89,18 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 		seen[n.key] = int32(i)
 	}
 	s.query, _ = s.canonical(last)
+	return s, nil
+}
+
+// claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
+func (s *session) claimAll(wanted func(int) bool) {
 	for i := range s.nodes {
-		if s.nodes[i].twin < 0 && !s.claim(int32(i)) {
+		if s.nodes[i].twin < 0 && wanted(i) && !s.claim(int32(i)) {
 			s.foreign = append(s.foreign, int32(i))
 		}
 	}
 	s.sortForeign()
-	e.scheduler.requests.Add(1)
-	return s, nil
+	s.e.scheduler.requests.Add(1)
 }
 
 // canonical returns node i's sources in the order in which they are hashed and

@@ -34,7 +34,7 @@ type EvictEvent struct {
 // FailEvent is an operation that failed.
 type FailEvent struct {
 	Tier string
-	Op   string // "get", "put", "delete", "scan", …
+	Op   string // "get", "has", "put", "delete", "scan", …
 	Key  Key
 	Err  error
 	Took time.Duration

@@ -94,6 +94,16 @@ func (m *Memory) Get(_ context.Context, k Key) (*Handle, error) {
 	return newHandle(m, e, kv), nil
 }
 
+// Has reports whether the KV of k is cached.
+func (m *Memory) Has(_ context.Context, k Key) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false, ErrClosed
+	}
+	return m.entries[k] != nil, nil
+}
+
 // Put stores kv under k. A KV already cached under k is replaced; handles to it
 // stay valid. A flight of k goes on. Put panics with [ErrNilKV] if kv is nil.
 func (m *Memory) Put(_ context.Context, k Key, kv *KV) error {

@@ -22,6 +22,9 @@ type Store interface {
 	// damaged (it is taken out of the way and counted as well), ctx's error when ctx ends, and otherwise says why the store could not tell. A
 	// caller that can encode treats all of them as a miss.
 	Get(ctx context.Context, k Key) (*Handle, error)
+	// Has reports whether k is stored, without reading the KV: it may yet turn out to be damaged, or be gone a moment later. It counts neither as a
+	// hit nor as a use.
+	Has(ctx context.Context, k Key) (bool, error)
 	// Put keeps kv under k as far as the store's budget allows; it replaces what was there. The caller must not write to kv any more. A store
 	// in memory keeps kv itself, so its bytes must not be those of another store's handle, which [Flight.Adopt] is for. After an error the
 	// store has either what it had before, or kv, or nothing under k.

@@ -70,6 +70,25 @@ func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
 	return h
 }
 
+// has reports whether the tier has k or is about to.
+func (t *tier) has(ctx context.Context, k Key) bool {
+	if h := t.queue.find(k); h != nil {
+		h.Release()
+		return true
+	}
+	if t.stop.Err() != nil || t.reads.down.Load() {
+		return false
+	}
+	_, err := t.run(ctx, "has", k, t.config.Timeout, func(ctx context.Context) (*Handle, error) {
+		ok, err := t.config.Store.Has(ctx, k)
+		if err == nil && !ok {
+			err = ErrNotFound
+		}
+		return nil, err
+	})
+	return err == nil
+}
+
 // prepare is the beginning of a fetch: it returns the KV of k if that is queued, and whether the store is to be asked.
 func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask bool) {
 	if h := t.queue.find(k); h != nil {

@@ -135,6 +135,21 @@ func (t *Tiered) look(ctx context.Context, ask func(*tier) *Handle) (level int, 
 	return 0, nil, ErrNotFound
 }
 
+// Has reports whether any tier has k, or a write to one is queued. A tier that is out of use or fails is as good as one without it, so the error is
+// ctx's or [ErrClosed].
+func (t *Tiered) Has(ctx context.Context, k Key) (bool, error) {
+	has, err := t.memory.Has(ctx, k)
+	if has || err != nil {
+		return has, err
+	}
+	for _, tier := range t.tiers {
+		if tier.has(ctx, k) {
+			return true, nil
+		}
+	}
+	return false, ctx.Err()
+}
+
 // promoted writes e, which came from a level and has a reference for every tier above it and one for the caller, to these tiers.
 func (t *Tiered) promoted(e *entry, kv *KV, level int) *Handle {
 	t.fetched.Add(1)

@@ -8,16 +8,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model/sample"
 )
 
 type ask struct {
 	input
+	tiers
+	noDisk     bool
+	from       string // where encoded passages may come from besides memory
 	compare    string
 	json       bool
 	logits     string
@@ -33,7 +39,11 @@ func newAsk() *cobra.Command {
 		Long: `Answer a question over passages: files (--file), a JSON request (--request), a plan
 (--plan), or the built-in demo when none is given. The default model is fetched on
 first use. The answer streams to standard output, a table of timings follows on
-standard error.`,
+standard error.
+
+Encoded passages are kept in a folder, where later runs find them (see "graphkv cache"),
+and with --redis on a server as well, which machines share. If either fails, the answer
+comes all the same, and what failed is said after it.`,
 		Example: `  graphkv ask
   graphkv ask --strategy ego
   graphkv ask --compare block,ego,sequential
@@ -41,8 +51,10 @@ standard error.`,
   graphkv ask --request request.json --json`,
 		RunE: a.run,
 	}
-	a.flags(cmd)
+	a.input.flags(cmd)
+	a.tiers.flags(cmd)
 	f := cmd.Flags()
+	f.BoolVar(&a.noDisk, "no-disk", false, "neither look for encoded passages in the folder nor keep them there")
 	f.StringVar(&a.compare, "compare", "", "comma-separated presets to run one after the other, each on an empty cache; or all")
 	f.BoolVar(&a.json, "json", false, "print one JSON object instead of text")
 	f.StringVar(&a.logits, "logits", "", "write the logits at the query's last token to this .npy file")
@@ -54,6 +66,11 @@ standard error.`,
 	cmd.MarkFlagsMutuallyExclusive("compare", "plan")
 	cmd.MarkFlagsMutuallyExclusive("compare", "strategy")
 	cmd.MarkFlagsMutuallyExclusive("compare", "logits")
+	cmd.MarkFlagsMutuallyExclusive("compare", "redis")
+	cmd.MarkFlagsMutuallyExclusive("compare", "cache-dir")
+	cmd.MarkFlagsMutuallyExclusive("compare", "cache-budget")
+	cmd.MarkFlagsMutuallyExclusive("no-disk", "cache-dir")
+	cmd.MarkFlagsMutuallyExclusive("no-disk", "cache-budget")
 	return cmd
 }
 
@@ -73,7 +90,12 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer func() {
+		if err := e.Close(); err != nil { // the answer is there; what is lost will be encoded again
+			a.notes.add("close", err.Error())
+		}
+		a.notes.print(cmd.ErrOrStderr())
+	}()
 	if d != nil {
 		v, err := newVocabulary(e.Metadata(), e.Tokenizer())
 		if err != nil {
@@ -106,7 +128,7 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 	if a.json {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
-	printTimings(cmd.ErrOrStderr(), []answered{{Strategy: p.Strategy(), Result: result}})
+	printTimings(cmd.ErrOrStderr(), a.from, []answered{{Strategy: p.Strategy(), Result: result}})
 	return nil
 }
 
@@ -115,14 +137,50 @@ func (a *ask) open(cmd *cobra.Command) (*graphkv.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []graphkv.Option{graphkv.WithCacheBytes(a.cacheBytes)}
-	if a.compare != "" {
-		options = append(options, graphkv.WithCacheBytes(0)) // each preset pays for itself
-	}
+	options := []graphkv.Option{graphkv.WithCacheBytes(a.cacheBytes), graphkv.WithKVFormat(a.format.Format), graphkv.WithEvents(a.notes.listener())}
 	if a.longContext {
 		options = append(options, graphkv.WithLongContext())
 	}
-	return graphkv.Open(path, options...)
+	if a.compare != "" { // each preset pays for itself
+		return graphkv.Open(path, append(options, graphkv.WithCacheBytes(0))...)
+	}
+	lower, err := a.lower(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return graphkv.Open(path, append(options, lower...)...)
+}
+
+// redisTimeout is what a server that does not answer costs a request.
+const redisTimeout = time.Second
+
+// lower opens the tiers below memory. A folder that nobody has asked for is no reason not to answer.
+func (a *ask) lower(cmd *cobra.Command) ([]graphkv.Option, error) {
+	var options []graphkv.Option
+	if a.redis != "" {
+		s, err := a.connect(cmd.Context())
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, graphkv.WithTier(kvcache.Tier{Store: s, Timeout: redisTimeout}))
+		a.from = "Redis"
+	}
+	if a.noDisk {
+		return options, nil
+	}
+	s, err := a.openToWrite(a.notes.listener())
+	if err != nil {
+		if cmd.Flags().Changed("cache-dir") || cmd.Flags().Changed("cache-budget") {
+			return nil, err
+		}
+		a.notes.add("folder", err.Error())
+		return options, nil
+	}
+	a.from = "disk"
+	if a.redis != "" {
+		a.from = "disk or Redis"
+	}
+	return slices.Insert(options, 0, graphkv.WithTier(kvcache.Tier{Store: s})), nil
 }
 
 // answer runs one plan and streams its text unless JSON was asked for.
@@ -198,7 +256,7 @@ func (a *ask) compareAll(cmd *cobra.Command, e *graphkv.Engine, r *graphkv.Reque
 	if a.json {
 		return printJSON(cmd.OutOrStdout(), map[string][]answered{"results": all})
 	}
-	printTimings(cmd.ErrOrStderr(), all)
+	printTimings(cmd.ErrOrStderr(), "", all)
 	return nil
 }
 

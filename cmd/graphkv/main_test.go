@@ -31,6 +31,7 @@ const tinyRequest = `{"strategy": "ego", "center": "c", "prefix": {"tokens": [5,
 // run executes the command line and returns what it writes.
 func run(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	t.Setenv(folderVariable, t.TempDir()) // never the user's; runs that are to share one name it
 	cmd := newRoot()
 	var out, log bytes.Buffer
 	cmd.SetIn(strings.NewReader(stdin))
@@ -288,3 +289,6 @@ func count(ids []int32, id int32) int {
 	}
 	return n
 }
+
+// How long a test waits for what must come, and how often it looks.
+const waitLong, waitShort = 20 * time.Second, 5 * time.Millisecond

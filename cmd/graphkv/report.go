@@ -8,11 +8,15 @@ import (
 	"text/tabwriter"
 )
 
-// printTimings prints one line of figures per answer.
-func printTimings(w io.Writer, all []answered) {
+// printTimings prints one line of figures per answer. from names the tiers that reused tokens may come from besides memory, if there are any.
+func printTimings(w io.Writer, from string, all []answered) {
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "strategy\ttokens encoded\treused\tfirst token\ttokens/s\tanswer tokens\tended by\t")
+	fmt.Fprint(t, "strategy\ttokens encoded\treused\t")
+	if from != "" {
+		fmt.Fprintf(t, "from %s\t", from)
+	}
+	fmt.Fprintln(t, "first token\ttokens/s\tanswer tokens\tended by\t")
 	for _, a := range all {
 		if a.Result == nil {
 			continue
@@ -25,8 +29,11 @@ func printTimings(w io.Writer, all []answered) {
 		if r := a.DecodeRate(); r > 0 {
 			rate = fmt.Sprintf("%.1f", r)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%.0f ms\t%s\t%d\t%s\t\n", strategy, a.Usage.EncodedTokens, a.Usage.CachedTokens,
-			a.Timings.FirstToken, rate, a.Usage.CompletionTokens, a.FinishReason)
+		fmt.Fprintf(t, "%s\t%d\t%d\t", strategy, a.Usage.EncodedTokens, a.Usage.CachedTokens)
+		if from != "" {
+			fmt.Fprintf(t, "%d\t", a.Usage.FetchedTokens)
+		}
+		fmt.Fprintf(t, "%.0f ms\t%s\t%d\t%s\t\n", a.Timings.FirstToken, rate, a.Usage.CompletionTokens, a.FinishReason)
 	}
 	t.Flush()
 }

@@ -69,6 +69,31 @@ func (s *Store) Get(ctx context.Context, k kvcache.Key) (*kvcache.Handle, error)
 	}
 }
 
+// Has reports whether there is a file of k: one question to the file system.
+func (s *Store) Has(ctx context.Context, k kvcache.Key) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if err := s.begin(); err != nil {
+		return false, err
+	}
+	defer s.ops.Done()
+	s.mu.Lock()
+	e := s.folderOf(k).index[k]
+	going := e != nil && e.going
+	s.mu.Unlock()
+	if going {
+		return false, nil
+	}
+	start := time.Now()
+	has, err := s.fs.Exists(s.path(k))
+	if err != nil {
+		err = fmt.Errorf("disk: %w", err)
+		s.failed("has", k, err, time.Since(start))
+	}
+	return has, err
+}
+
 // lead loads k for itself and those who wait. It is called with mu and releases it.
 func (s *Store) lead(ctx context.Context, k kvcache.Key, start time.Time) (*kvcache.Handle, error) {
 	l := &load{done: make(chan struct{})}

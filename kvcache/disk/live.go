@@ -44,6 +44,10 @@ func (s *Store) livePath(owner string) string { return filepath.Join(s.root, liv
 // join makes this store known to others in the folder, or does nothing.
 func (s *Store) join() error {
 	err := s.exclusive(func() error {
+		// Another that makes the folder may have come as far as where the lock is.
+		if err := s.fs.Mkdir(filepath.Join(s.root, liveFolder)); err != nil {
+			return err
+		}
 		if _, err := s.sweep(); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv/kvcache"
@@ -257,4 +258,26 @@ func TestIdleMappingsAreBounded(t *testing.T) {
 	s.idle.bytes = 0
 	require.True(t, has(t, s, 1), "mapped again")
 	checkMetrics(t, s)
+}
+
+// Stores that are the first in a folder, at the same time, can all be written to.
+func TestFirstTogether(t *testing.T) {
+	for i := range uint64(40) {
+		dir := filepath.Join(t.TempDir(), "a", "b")
+		var wg sync.WaitGroup
+		for g := range uint64(4) {
+			wg.Go(func() {
+				s, err := Open(dir, Options{})
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer s.Close()
+				assert.NoError(t, s.Put(t.Context(), keyOf(g), kvtest.NewKV(shape, 3, i)))
+			})
+		}
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+	}
 }

@@ -138,6 +138,14 @@ func (f *fake) Get(ctx context.Context, k kvcache.Key) (*kvcache.Handle, error) 
 	}), nil
 }
 
+func (f *fake) Has(ctx context.Context, k kvcache.Key) (bool, error) {
+	if err := f.enter(ctx); err != nil {
+		return false, err
+	}
+	defer f.medium.mu.Unlock()
+	return f.medium.items[k] != nil, nil
+}
+
 func (f *fake) Put(ctx context.Context, k kvcache.Key, kv *kvcache.KV) error {
 	s := &stored{shape: kv.Shape(), tokens: kv.Tokens(), info: kv.Info(), data: slices.Clone(kv.Data())}
 	s.sum = s.digest()

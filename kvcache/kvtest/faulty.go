@@ -10,7 +10,7 @@ import (
 	"github.com/graphkv/graphkv/kvcache"
 )
 
-// Fault happens to an operation ("get", "put" or "delete") of a [Faulty] store before it is done: if it returns an error, that is the outcome; it may
+// Fault happens to an operation ("get", "put", "delete" or "has") of a [Faulty] store before it is done: if it returns an error, that is the outcome; it may
 // also take its time.
 type Fault func(ctx context.Context, op string, k kvcache.Key) error
 
@@ -57,7 +57,7 @@ func only(ops []string, f func(context.Context) error) Fault {
 type Faulty struct {
 	kvcache.Store
 	fault atomic.Pointer[Fault]
-	tried [3]atomic.Int64
+	tried [4]atomic.Int64
 }
 
 // NewFaulty returns a store that does what s does until something is injected.
@@ -84,7 +84,7 @@ func (s *Faulty) Deletes() int64 { return s.tried[2].Load() }
 func (s *Faulty) suffer(ctx context.Context, op int, k kvcache.Key) error {
 	s.tried[op].Add(1)
 	if f := s.fault.Load(); f != nil {
-		return (*f)(ctx, [...]string{"get", "put", "delete"}[op], k)
+		return (*f)(ctx, [...]string{"get", "put", "delete", "has"}[op], k)
 	}
 	return nil
 }
@@ -111,4 +111,12 @@ func (s *Faulty) Delete(ctx context.Context, k kvcache.Key) error {
 		return err
 	}
 	return s.Store.Delete(ctx, k)
+}
+
+// Has is Store.Has.
+func (s *Faulty) Has(ctx context.Context, k kvcache.Key) (bool, error) {
+	if err := s.suffer(ctx, 3, k); err != nil {
+		return false, err
+	}
+	return s.Store.Has(ctx, k)
 }

@@ -96,6 +96,8 @@ func (m *metamorph) step() {
 	switch p := m.r.IntN(1000); {
 	case p < 300:
 		m.get(n)
+	case p < 320:
+		m.has(n)
 	case p < 450:
 		m.put(n)
 	case p < 650:
@@ -172,6 +174,16 @@ func (m *metamorph) get(n uint64) {
 		m.done["miss"]++
 	case !errors.Is(err, context.Canceled):
 		m.Errorf("Get: %v", err)
+	}
+}
+
+func (m *metamorph) has(n uint64) {
+	has, err := m.store.Has(context.Background(), keyOf(n))
+	if err != nil {
+		m.Errorf("Has: %v", err)
+	}
+	if has && len(m.may[n]) == 0 {
+		m.Errorf("key %d is there, and never was put since it was deleted", n)
 	}
 }
 

@@ -108,7 +108,15 @@ func (s storeSuite) get(k kvcache.Key, want *kvcache.KV) *kvcache.Handle {
 		s.Fatalf("Get: %v", err)
 	}
 	CheckSame(s, h.KV(), want)
+	s.has(k, true)
 	return h
+}
+
+func (s storeSuite) has(k kvcache.Key, want bool) {
+	s.Helper()
+	if has, err := s.Has(s.Context(), k); has != want || err != nil {
+		s.Errorf("Has: %v, %v, want %v", has, err, want)
+	}
 }
 
 func (s storeSuite) missing(k kvcache.Key) {
@@ -117,6 +125,7 @@ func (s storeSuite) missing(k kvcache.Key) {
 	if h != nil || !errors.Is(err, kvcache.ErrNotFound) {
 		s.Fatalf("Get of a KV that is not there: %v, %v", h, err)
 	}
+	s.has(k, false)
 }
 
 func (s storeSuite) delete(k kvcache.Key) {
@@ -317,6 +326,11 @@ func (s storeSuite) testCancelled() {
 		} else if !errors.Is(err, kvcache.ErrNotFound) {
 			s.Errorf("Get after a cancelled Put: %v", err)
 		}
+		has, err := s.Has(ctx, keyOf(1))
+		told("Has", err)
+		if err == nil && !has {
+			s.Error("Has does not find what is there")
+		}
 		told("Delete", s.Delete(ctx, keyOf(2)))
 	}
 	s.get(keyOf(1), form(4)).Release()
@@ -384,6 +398,9 @@ func (s storeSuite) testClosed() {
 	}
 	if err := s.Put(s.Context(), keyOf(1), form(4)); !errors.Is(err, kvcache.ErrClosed) {
 		s.Errorf("Put after Close: %v", err)
+	}
+	if _, err := s.Has(s.Context(), keyOf(1)); !errors.Is(err, kvcache.ErrClosed) {
+		s.Errorf("Has after Close: %v", err)
 	}
 	if err := s.Delete(s.Context(), keyOf(1)); !errors.Is(err, kvcache.ErrClosed) {
 		s.Errorf("Delete after Close: %v", err)

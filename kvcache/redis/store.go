@@ -92,6 +92,21 @@ func (s *Store) Get(ctx context.Context, k kvcache.Key) (*kvcache.Handle, error)
 	return s.n.handle(t.kv), nil
 }
 
+// Has reports whether there is a header for k. A server that evicts may have dropped chunks of it, which only Get finds out.
+func (s *Store) Has(ctx context.Context, k kvcache.Key) (bool, error) {
+	op, end, err := s.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	began := time.Now()
+	var exists *goredis.IntCmd
+	if err := s.exchange(op, func(p goredis.Pipeliner) { exists = p.Exists(op, s.node(k)) }); err != nil {
+		return false, s.failed(ctx, "has", k, began, err)
+	}
+	return exists.Val() > 0, nil
+}
+
 // Put stores kv under k. One that is larger than [Options.MaxKVBytes] is counted and not kept; what was there stays. When the answer to the
 // last command is lost, Put returns an error, and kv may have been stored.
 func (s *Store) Put(ctx context.Context, k kvcache.Key, kv *kvcache.KV) error {
