@@ -19,8 +19,9 @@ type Engine struct {
 }
 
 // OpenEngine opens the spec's model for so many threads.
-func OpenEngine(s *Spec, threads int) (*Engine, error) {
-	e, err := graphkv.Open(s.Model, graphkv.WithWorkers(threads), graphkv.WithCacheBytes(1<<30))
+func OpenEngine(s *Spec, threads int, options ...graphkv.Option) (*Engine, error) {
+	options = append([]graphkv.Option{graphkv.WithWorkers(threads), graphkv.WithCacheBytes(1 << 30)}, options...)
+	e, err := graphkv.Open(s.Model, options...)
 	if err != nil {
 		return nil, err
 	}

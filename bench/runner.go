@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // Self is the name under which this library's results appear, followed by the way where
-// it knows several: a strategy, or "mask" for attention under a block-sparse mask.
+// it knows several: a strategy, a KV format, or "mask" for attention under a block-sparse mask.
 const Self = "graphkv"
 
 // Runner runs the cases with this library. It keeps what the last case built, so
@@ -25,6 +26,7 @@ type Runner struct {
 	threads int
 	pool    *pool.Pool
 	engine  *Engine
+	halves  *Engine // with keys and values in 16 bits, as llama.cpp has them
 
 	attention *Attention
 	masked    *Masked // the same under a mask, nil for a layout that is not flat
@@ -39,10 +41,13 @@ func NewRunner(s *Spec, threads int) *Runner {
 // Close frees the runner's threads and its model.
 func (r *Runner) Close() error {
 	r.pool.Close()
-	if r.engine == nil {
-		return nil
+	var err error
+	for _, e := range []*Engine{r.engine, r.halves} {
+		if e != nil {
+			err = errors.Join(err, e.Close())
+		}
 	}
-	return r.engine.Close()
+	return err
 }
 
 // open returns the runner's engine.
@@ -136,7 +141,17 @@ func (r *Runner) Measure(c Case) ([]Result, error) {
 	case KindPrefill:
 		return r.one(c, "", func() (time.Duration, error) { return e.Prefill(c.Tokens) })
 	case KindDecode:
-		return r.one(c, "", func() (time.Duration, error) { return e.Decode(c.Tokens) })
+		results, err := r.one(c, "", func() (time.Duration, error) { return e.Decode(c.Tokens) })
+		if err != nil {
+			return nil, err
+		}
+		if r.halves == nil {
+			if r.halves, err = OpenEngine(r.spec, r.threads, graphkv.WithKVFormat(attention.F16)); err != nil {
+				return nil, err
+			}
+		}
+		halves, err := r.one(c, "f16 KV", func() (time.Duration, error) { return r.halves.Decode(c.Tokens) })
+		return append(results, halves...), err
 	case KindGraph:
 		return r.one(c, "", func() (time.Duration, error) { return e.Graph(c.Variant) })
 	case KindTTFT:
