@@ -21,7 +21,7 @@ import (
 // maxLine is the length of the longest line of a corpus, in bytes.
 const maxLine = 64 << 20
 
-// document of a corpus: a segment, and the ids of its sources.
+// corpusLine is a segment of a corpus, and the ids of its sources.
 type corpusLine struct {
 	number int   // from 1
 	start  int64 // offset in bytes

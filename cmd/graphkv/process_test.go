@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,37 @@ func (c *testCorpus) request(t testing.TB) string {
 	b, err := json.Marshal(graphkv.Request{Strategy: graphkv.PCW, Segments: c.segments, Query: graphkv.Tokens(40, 41, 42), MaxTokens: 5})
 	require.NoError(t, err)
 	return string(b)
+}
+
+// SIGINT ends a run with the status of an interrupted command, when what it has encoded is written and said.
+func TestProcessIsInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be sent an interrupt there")
+	}
+	c, dir := newTestCorpus(100, 24), t.TempDir()
+	cmd := process(t, "", "cache", "warm", "-", "--model", tiny, "--cache-dir", dir)
+	cmd.Stdin = nil
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	for range 4 {
+		_, err = in.Write(c.jsonl(t))
+		require.NoError(t, err)
+	}
+	// Batches are full when there is enough: 8192 tokens. The last waits for more.
+	large := c.segments[0]
+	large.Tokens = make([]int32, 2000)
+	_, err = in.Write(bytes.Repeat((&testCorpus{[]graphkv.Segment{large}, [][]int{nil}}).jsonl(t), 5))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(entryFiles(t, dir)) > 50 }, waitLong, waitShort)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	var status *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &status)
+	require.Equal(t, interrupted, status.ExitCode())
+	require.Contains(t, fmt.Sprint(cmd.Stderr), "graphkv: interrupted")
+	require.Regexp(t, fmt.Sprintf(`^\d+ segments: .*; %d entries, `, len(entryFiles(t, dir))), out.String())
 }
 
 // Two processes share a Redis: what one has warmed, the other does not encode. The server's death costs no answer.

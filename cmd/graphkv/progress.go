@@ -25,7 +25,7 @@ type progress struct {
 	mu       sync.Mutex
 	since    time.Time // from when on, and from where, the rate is measured
 	from     int64
-	restarts bool
+	measured bool
 	shown    time.Time
 }
 
@@ -57,8 +57,8 @@ func isTerminal(w io.Writer) bool {
 func (p *progress) measureFrom(done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.restarts {
-		p.restarts, p.since, p.from = true, time.Now(), done
+	if !p.measured {
+		p.measured, p.since, p.from = true, time.Now(), done
 	}
 }
 

@@ -54,8 +54,7 @@ type warming struct {
 type batch struct {
 	request graphkv.Request
 	own     int   // of its segments, how many are counted here; the others are sources
-	line    int   // the last one's
-	end     int64 // offset after it
+	end     int64 // offset in the corpus after the last one
 }
 
 func newWarming(cmd *cobra.Command, w *warm, e *graphkv.Engine, total int64) *warming {
@@ -133,7 +132,7 @@ func (r *warming) blocks(in io.Reader) error {
 	most := int(min(planTokens, planBytes/max(1, panel/16)))
 	b, tokens := r.empty(), 0
 	err = scanCorpus(in, func(x corpusLine) error {
-		b.line, b.end = x.number, x.end
+		b.end = x.end
 		if !r.shard.owns(x.ID) {
 			return nil
 		}
@@ -167,7 +166,7 @@ func (r *warming) graphs(file *os.File) error {
 		if !r.shard.owns(x.names[i]) {
 			continue
 		}
-		b := batch{own: 1, line: x.lines[i].number, end: x.lines[i].end}
+		b := batch{own: 1, end: x.lines[i].end}
 		all, ok := x.closure(i, graphkv.DefaultPromptTokens)
 		if !ok {
 			r.leaveOut(b, fmt.Errorf("segment %q depends on more than %d others", x.names[i], graphkv.DefaultPromptTokens))
@@ -217,7 +216,7 @@ func (r *warming) encode(b batch) error {
 		return nil
 	}
 	for _, s := range b.request.Segments {
-		one := batch{request: b.request, own: 1, line: b.line, end: b.end}
+		one := batch{request: b.request, own: 1, end: b.end}
 		one.request.Segments = []graphkv.Segment{s}
 		if err := r.encode(one); err != nil {
 			return err
@@ -228,7 +227,7 @@ func (r *warming) encode(b batch) error {
 
 func (r *warming) leaveOut(b batch, err error) {
 	if n := r.leftOut.Add(1); n <= mostNamed {
-		r.progress.say(fmt.Sprintf("left out, by line %d: %s", b.line, trimName(err.Error())))
+		r.progress.say("left out: " + trimName(err.Error()))
 	}
 	r.done(b, 0)
 }
