@@ -54,6 +54,17 @@ func TestFoundAndLostByOthers(t *testing.T) {
 	require.Equal(t, a.Metrics().Bytes, b.Metrics().Bytes)
 }
 
+// What another process uses is not evicted as if nobody did.
+func TestUsesOfOthersCount(t *testing.T) {
+	dir, o := t.TempDir(), Options{Budget: 4 * blockSize}
+	a, b := openStore(t, dir, o), openStore(t, dir, o)
+	put(t, a, 5, 10, 15, 20) // of which none has a cost
+	require.True(t, has(t, b, 5))
+	put(t, a, 25)
+	require.True(t, has(t, a, 5), "b has used it last")
+	require.False(t, has(t, a, 10))
+}
+
 // What those write that are gone or dead is removed, what others are writing is not.
 func TestTemporaryFiles(t *testing.T) {
 	dir := t.TempDir()
