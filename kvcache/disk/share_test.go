@@ -261,12 +261,12 @@ func TestIdleMappingsAreBounded(t *testing.T) {
 	require.True(t, has(t, s, 1))
 	require.Equal(t, 1, s.idle.list.Len())
 	s.mu.Lock()
-	s.idle.bytes += maxIdleBytes // as if there were others
+	s.idle.mapped += maxIdleMapped // as if there were others
 	s.mu.Unlock()
 	require.True(t, has(t, s, 1))
 	require.Zero(t, s.idle.list.Len())
-	require.EqualValues(t, maxIdleBytes, s.idle.bytes)
-	s.idle.bytes = 0
+	require.EqualValues(t, maxIdleMapped, s.idle.mapped)
+	s.idle.mapped = 0
 	require.True(t, has(t, s, 1), "mapped again")
 	checkMetrics(t, s)
 }
