@@ -53,8 +53,9 @@
 //
 // The first Get of a file in a process checks its header and its length, maps it and compares every layer with its checksum, before anything
 // is served. The mapping stays with the entry, so that further Gets are a look into the index. It goes when the entry was evicted, deleted or
-// replaced and the last handle was released, or when 4096 others that nobody holds were used since. Where there is no mmap, files
-// are read into memory at a multiple of 64 bytes, and 256 MiB of those that nobody holds are kept.
+// replaced and the last handle was released, or when 4096 others that nobody holds were used since. Where there is no mmap, and
+// where a process has 32768 files mapped, which is half of what Linux allows, files are read into memory at a multiple of 64 bytes, and
+// 256 MiB of those that nobody holds are kept.
 //
 // A damaged file is moved to the quarantine, counted and reported, and Get returns a *[kvcache.CorruptError].
 //
@@ -70,7 +71,8 @@
 // themselves, about a tenth of a kilobyte an entry, and the quarantine are beside it. Victims are chosen by internal/evict, by recency and cost
 // per byte. What a handle holds is not evicted: a KV for which nothing else can go is not kept (Metrics.Rejected).
 //
-// The last use of an entry is its file's time of change, written at most once a minute, so that it is known after a restart and to others.
+// The last use of an entry is its file's time of change, written at most once a minute, so that it is known after a restart and, when
+// they look around, to others.
 //
 // # Processes that share a folder
 //

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/graphkv/graphkv/internal/mem"
 )
 
 // fileSystem is all that the store does to files, so that tests can make any of it fail.
@@ -44,7 +46,8 @@ type writeFile interface {
 type readFile interface {
 	io.ReaderAt
 	Size() (int64, error)
-	// Map returns the first n > 0 bytes at a multiple of 64 bytes in memory, and how to give them back.
+	// Map returns the first n > 0 bytes at a multiple of 64 bytes in memory, and how to give them back: nil if they were read, not mapped, and are
+	// the garbage collector's.
 	Map(n int64) ([]byte, func(), error)
 	Close() error
 }
@@ -154,3 +157,12 @@ func (f osFile) Size() (int64, error) {
 }
 
 func (f osFile) Map(n int64) ([]byte, func(), error) { return mapFile(f.File, n) }
+
+// readWhole reads a file instead of mapping it.
+func readWhole(f *os.File, n int64) ([]byte, func(), error) {
+	b := mem.Bytes(int(n))
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, n), b); err != nil {
+		return nil, nil, err
+	}
+	return b, nil, nil
+}

@@ -7,19 +7,31 @@ package disk
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// inMemory says whether a mapping takes memory of its own, rather than pages that the system may take back.
-const inMemory = false
+// maxMappings bounds the mappings of all stores of a process. Linux gives a process 65530, and when none is left the Go runtime, which needs
+// some to grow, ends the process. Further files are read.
+const maxMappings = 1 << 15
+
+var mappings atomic.Int64
 
 func mapFile(f *os.File, n int64) ([]byte, func(), error) {
+	if mappings.Add(1) > maxMappings {
+		mappings.Add(-1)
+		return readWhole(f, n)
+	}
 	data, err := unix.Mmap(int(f.Fd()), 0, int(n), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
+		mappings.Add(-1)
 		return nil, nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
-	return data, func() { _ = unix.Munmap(data) }, nil // it cannot fail: data is what Mmap returned
+	return data, func() {
+		_ = unix.Munmap(data) // it cannot fail: data is what Mmap returned
+		mappings.Add(-1)
+	}, nil
 }
 
 func lockFile(f *os.File, wait bool) error {

@@ -66,3 +66,30 @@ func TestBytesAreDiskBlocks(t *testing.T) {
 	require.LessOrEqual(t, m.Bytes, m.Budget)
 	require.Greater(t, m.Bytes, m.Budget*8/10, "and the budget is used")
 }
+
+// A process has only so many mappings, and cannot go on without any. Past half of them files are read.
+func TestMappingsAreBounded(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	put(t, s, 1, 2)
+	before := mappings.Load()
+	require.True(t, has(t, s, 1))
+	require.Equal(t, before+1, mappings.Load())
+
+	others := maxMappings - mappings.Load()
+	mappings.Add(others)
+	defer mappings.Add(-others)
+	require.True(t, has(t, s, 2))
+	require.EqualValues(t, maxMappings, mappings.Load())
+	require.Equal(t, []int64{makeKV(1).Bytes(), makeKV(2).Bytes()}, []int64{s.idle.mapped, s.idle.read})
+
+	s.mu.Lock()
+	s.idle.read += maxIdleRead // as if there were others
+	s.mu.Unlock()
+	require.True(t, has(t, s, 2))
+	require.EqualValues(t, maxIdleRead, s.idle.read)
+	s.idle.read = 0
+	require.NoError(t, s.Delete(ctx, keyOf(1)))
+	require.EqualValues(t, maxMappings-1, mappings.Load(), "given back")
+	require.True(t, has(t, s, 2), "mapped now")
+	require.EqualValues(t, maxMappings, mappings.Load())
+}

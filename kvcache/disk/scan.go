@@ -151,6 +151,7 @@ func (s *Store) rescanFolder(f *folder) error {
 			s.insert(&entry{key: x.key, bytes: bytes, used: x.time})
 		} else if x.time.After(e.used) {
 			e.used = x.time
+			s.policy.Use(&e.Item) // by another process
 		}
 	}
 	for k, e := range f.index {

@@ -54,6 +54,17 @@ func TestFoundAndLostByOthers(t *testing.T) {
 	require.Equal(t, a.Metrics().Bytes, b.Metrics().Bytes)
 }
 
+// What another process uses is not evicted as if nobody did.
+func TestUsesOfOthersCount(t *testing.T) {
+	dir, o := t.TempDir(), Options{Budget: 4 * blockSize}
+	a, b := openStore(t, dir, o), openStore(t, dir, o)
+	put(t, a, 5, 10, 15, 20) // of which none has a cost
+	require.True(t, has(t, b, 5))
+	put(t, a, 25)
+	require.True(t, has(t, a, 5), "b has used it last")
+	require.False(t, has(t, a, 10))
+}
+
 // What those write that are gone or dead is removed, what others are writing is not.
 func TestTemporaryFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -250,12 +261,12 @@ func TestIdleMappingsAreBounded(t *testing.T) {
 	require.True(t, has(t, s, 1))
 	require.Equal(t, 1, s.idle.list.Len())
 	s.mu.Lock()
-	s.idle.bytes += maxIdleBytes // as if there were others
+	s.idle.mapped += maxIdleMapped // as if there were others
 	s.mu.Unlock()
 	require.True(t, has(t, s, 1))
 	require.Zero(t, s.idle.list.Len())
-	require.EqualValues(t, maxIdleBytes, s.idle.bytes)
-	s.idle.bytes = 0
+	require.EqualValues(t, maxIdleMapped, s.idle.mapped)
+	s.idle.mapped = 0
 	require.True(t, has(t, s, 1), "mapped again")
 	checkMetrics(t, s)
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/graphkv/graphkv/kvcache"
 )
 
-// view is a file in memory whose every layer was verified. All but the first three are guarded by Store.mu.
+// view is a file in memory whose every layer was verified. All but the first four are guarded by Store.mu.
 type view struct {
 	kv      *kvcache.KV
 	bytes   int64  // of its file on disk
+	read    bool   // into memory of its own, rather than mapped
 	unmap   func() // called once
 	e       *entry // nil when it is no longer what its key stands for
 	handles int
@@ -25,24 +26,28 @@ type view struct {
 
 // views are mappings that nobody holds at the moment, the one used last in front. They spare the next Get the verification.
 type views struct {
-	list  list.List
-	bytes int64
+	list         list.List
+	mapped, read int64 // bytes
 }
 
-// Mappings take address space and an entry in a table of the kernel's, of which Linux gives a process 65530. Where files are read instead
-// of mapped they take memory.
+// Mappings take address space and are limited in number. Files that are read instead of mapped take memory.
 const (
-	maxIdleViews = 4096
-	maxIdleBytes = math.MaxInt / 8 // a quarter of a gigabyte with 32 bits
-	maxIdleRead  = 256 << 20
+	maxIdleViews  = 4096
+	maxIdleMapped = math.MaxInt / 8 // a quarter of a gigabyte with 32 bits
+	maxIdleRead   = 256 << 20
 )
 
 func (v *views) full() bool {
-	limit := int64(maxIdleBytes)
-	if inMemory {
-		limit = maxIdleRead
+	return v.list.Len() > maxIdleViews || v.mapped > maxIdleMapped || v.read > maxIdleRead
+}
+
+// count adds bytes to those of the kind of x.
+func (v *views) count(x *view, bytes int64) {
+	if x.read {
+		v.read += bytes
+	} else {
+		v.mapped += bytes
 	}
-	return v.list.Len() > maxIdleViews || v.bytes > limit
 }
 
 // hold makes a handle to v. It needs mu.
@@ -94,7 +99,7 @@ func (s *Store) rest(v *view) {
 	}
 	s.policy.Idle(&v.e.Item)
 	v.idle = s.idle.list.PushFront(v)
-	s.idle.bytes += v.kv.Bytes()
+	s.idle.count(v, v.kv.Bytes())
 	for s.idle.full() {
 		s.detach(s.idle.list.Back().Value.(*view))
 	}
@@ -113,7 +118,7 @@ func (s *Store) detach(v *view) {
 func (s *Store) unidle(v *view) {
 	if v.idle != nil {
 		s.idle.list.Remove(v.idle)
-		s.idle.bytes -= v.kv.Bytes()
+		s.idle.count(v, -v.kv.Bytes())
 		v.idle = nil
 	}
 }
@@ -178,6 +183,10 @@ func mapView(ctx context.Context, f readFile, k kvcache.Key) (*header, *view, er
 	if err != nil {
 		return nil, nil, err
 	}
+	read := unmap == nil
+	if read {
+		unmap = func() {}
+	}
 	data = data[headerLen(h.shape.Layers):]
 	if err := h.verify(ctx, data); err != nil {
 		unmap()
@@ -189,7 +198,7 @@ func mapView(ctx context.Context, f readFile, k kvcache.Key) (*header, *view, er
 		return nil, nil, err
 	}
 	kv.SetInfo(h.info)
-	return h, &view{kv: kv, bytes: onDisk(h.fileLen()), unmap: unmap}, nil
+	return h, &view{kv: kv, bytes: onDisk(h.fileLen()), read: read, unmap: unmap}, nil
 }
 
 // verify compares all layers with their checksums. A page of a mapping that cannot be read, because the disk fails or another shortened the
