@@ -39,7 +39,7 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 		nextKeys, nextValues := from(s.nextKeys, at, &s.scores[0]), from(s.nextValues, at, &s.scores[0])
 		q, o := s.q[x.from*s.stride:], s.o[x.from*s.stride:]
 		if narrow {
-			s.kern.scoresNarrow(format, h, s.scores, q, rawKeys, nextKeys, d, panels)
+			s.kern.scoresNarrow(format, h, s.scores, q, rawKeys, d, panels)
 		} else {
 			s.kern.scores(h, s.scores, q, keys, nextKeys, d, panels, s.stride)
 		}
@@ -54,7 +54,7 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 			s.kern.multiply(h, s.scores, valueScales[:some])
 		}
 		if narrow && full == some {
-			s.kern.mixNarrow(format, h, o, s.scores, rawValues, nextValues, x.alpha[:], d, some)
+			s.kern.mixNarrow(format, h, o, s.scores, rawValues, x.alpha[:], d, some)
 			continue
 		}
 		if values == nil {

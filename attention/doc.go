@@ -44,7 +44,8 @@
 //
 // Besides float32, keys and values may be stored in 16 or 8 bits, see [Format].
 // They are widened block by block, or where few lanes use them, as they are
-// read. Everything is summed in float32.
+// read; the scales of 8-bit ones multiply scores and weights, once for a key.
+// Everything is summed in float32.
 //
 // A step of generation is one row over long parts. [Query.Decode] splits it
 // into ranges of 512 keys, whatever the number of workers, whose results are

@@ -242,7 +242,7 @@ func TestNarrowKernels(t *testing.T) {
 						want, _ := gapped(r, h, scoreStride, panels*panelKeys)
 						got, whole := gapped(r, h, scoreStride, panels*panelKeys)
 						ks.scores(h, want, q, keys, unsafe.Pointer(&keys[0]), d, panels, laneStride)
-						ks.scoresNarrow(f, h, got, q, rawKeys, unsafe.Pointer(&rawValues[0]), d, panels)
+						ks.scoresNarrow(f, h, got, q, rawKeys, d, panels)
 						require.True(t, whole(), "%s %v: wrote beyond", name, f)
 						require.True(t, sameBits(want, got), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
 
@@ -251,7 +251,7 @@ func TestNarrowKernels(t *testing.T) {
 						o, whole := gapped(r, h, laneStride, d)
 						wantO := append([]float32(nil), o...)
 						ks.mix(h, wantO, p, values, alpha, unsafe.Pointer(&values[0]), d, n, laneStride)
-						ks.mixNarrow(f, h, o, p, rawValues, unsafe.Pointer(&rawKeys[0]), alpha, d, n)
+						ks.mixNarrow(f, h, o, p, rawValues, alpha, d, n)
 						require.True(t, whole(), "%s %v: wrote beyond", name, f)
 						require.True(t, sameBits(wantO, o), "%s %v: d %d, %d lanes, %d keys", name, f, d, h, n)
 					}

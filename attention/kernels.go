@@ -30,7 +30,8 @@ type lanes struct {
 }
 
 // kernels is the set of tile kernels of one tier: the whole of the arithmetic. While they compute, scores and mix may bring some memory from
-// the start of next on closer, which is soon to be read: for few lanes as much as they read themselves, for many n·d/64 lines, for n keys.
+// the start of next on closer, which is soon to be read: n·d/64 lines, for n keys. For few lanes they ask for what follows their own keys and
+// values in memory instead.
 //
 // Whatever they are, a lane's result must not depend on other lanes, on how many there are, or on hidden keys: every score is summed in one
 // fixed order of the elements, weights and weighted values in one fixed order of the keys, and a hidden key adds an exact zero. Scores,
@@ -48,8 +49,8 @@ type kernels struct {
 	// scoresNarrow and mixNarrow are scores and mix, to the bit, of keys and n ≥ 1 values that they widen as they read them, for up to
 	// narrowRows lanes: so few that memory decides how long it takes. Formats are all but F32; 8-bit numbers are taken without their scales.
 	narrowRows   int
-	scoresNarrow func(f Format, h int, s, q []float32, k []byte, next unsafe.Pointer, d, panels int)
-	mixNarrow    func(f Format, h int, o, p []float32, v []byte, next unsafe.Pointer, alpha []float32, d, n int)
+	scoresNarrow func(f Format, h int, s, q []float32, k []byte, d, panels int)
+	mixNarrow    func(f Format, h int, o, p []float32, v []byte, alpha []float32, d, n int)
 	// multiply computes s[i][j] *= scales[j]: scores by the scales of their keys, or weights by those of their values.
 	multiply func(h int, s, scales []float32)
 	// finite reports whether no element is NaN or infinite.

@@ -197,13 +197,13 @@ func assembly(scores []scoresKernel, mix []mixKernel, narrowScores [][]scoresKer
 	return &kernels{
 		rows:       len(scores) - 1,
 		narrowRows: len(narrowScores[F16]) - 1,
-		scoresNarrow: func(f Format, h int, s, q []float32, k []byte, next unsafe.Pointer, d, panels int) {
+		scoresNarrow: func(f Format, h int, s, q []float32, k []byte, d, panels int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys*f.bytes()-1]
-			narrowScores[f][h](&s[0], &q[0], &k[0], (*byte)(next), d, panels)
+			narrowScores[f][h](&s[0], &q[0], &k[0], nil, d, panels)
 		},
-		mixNarrow: func(f Format, h int, o, p []float32, v []byte, next unsafe.Pointer, alpha []float32, d, n int) {
+		mixNarrow: func(f Format, h int, o, p []float32, v []byte, alpha []float32, d, n int) {
 			_, _, _, _ = o[(h-1)*laneStride+d-1], p[(h-1)*scoreStride+n-1], v[n*d*f.bytes()-1], alpha[h-1]
-			narrowMix[f][h](&o[0], &p[0], &v[0], (*byte)(next), &alpha[0], d, n)
+			narrowMix[f][h](&o[0], &p[0], &v[0], nil, &alpha[0], d, n)
 		},
 		scores: func(h int, s, q, k []float32, next unsafe.Pointer, d, panels, _ int) {
 			_, _, _ = s[(h-1)*scoreStride+panels*panelKeys-1], q[(h-1)*laneStride+d-1], k[panels*d*panelKeys-1]

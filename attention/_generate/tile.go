@@ -91,7 +91,10 @@ func scores(t isa, h int, f *narrow) {
 	begin(name, "func(s, q *float32, k, next *byte, d, panels int)",
 		fmt.Sprintf("computes s[i][p*16+j] = Σₜ q[i][t]·k[p][t][j] for %d lanes; d is a multiple of 4.", h), t.prefetching(h))
 	s, q0, k0 := argument("s"), argument("q"), argument("k")
-	next := argument("next")
+	var next Register
+	if !t.few(h) {
+		next = argument("next")
+	}
 	d, panels := argument("d"), argument("panels")
 	stride := GP64() // from one panel to the next
 	MOVQ(d, stride)
@@ -176,7 +179,11 @@ func mix(t isa, h int, f *narrow) {
 	begin(name, "func(o, p *float32, v, next *byte, alpha *float32, d, n int)",
 		fmt.Sprintf("computes o[i][t] = alpha[i]·o[i][t] + Σⱼ p[i][j]·v[j][t], j < n, for %d lanes; d is a multiple of %d.", h, t.lanes), t.prefetching(h))
 	o, p0, v0 := argument("o"), argument("p"), argument("v")
-	next, alpha := argument("next"), argument("alpha")
+	alpha := argument("alpha")
+	var next Register
+	if !t.few(h) {
+		next = argument("next")
+	}
 	d, n := argument("d"), argument("n")
 	stride := GP64()
 	MOVQ(d, stride)
