@@ -271,6 +271,46 @@ func TestIdleMappingsAreBounded(t *testing.T) {
 	checkMetrics(t, s)
 }
 
+// slowMkdir makes a folder, and what has it last only when it is told to.
+type slowMkdir struct {
+	osFS
+	made, last chan struct{}
+}
+
+func (f slowMkdir) Mkdir(path string) error {
+	if err := os.Mkdir(path, 0o755); err != nil || filepath.Base(filepath.Dir(path)) != versionFolder || len(filepath.Base(path)) != 2 {
+		return f.osFS.Mkdir(path)
+	}
+	close(f.made)
+	<-f.last
+	return f.SyncDir(filepath.Dir(path))
+}
+
+// The folder of a file that was put lasts as well, even if another has made it and has not got so far.
+func TestFolderOfAnotherLasts(t *testing.T) {
+	dir := t.TempDir()
+	slow := slowMkdir{made: make(chan struct{}), last: make(chan struct{})}
+	a, err := open(slow, dir, Options{})
+	require.NoError(t, err)
+	defer a.Close()
+	first := make(chan error, 1)
+	go func() { first <- a.Put(ctx, keyOf(1), makeKV(1)) }()
+	<-slow.made
+	fsys := &faultFS{}
+	b, err := open(fsys, dir, Options{})
+	require.NoError(t, err)
+	defer b.Close()
+	err = b.Put(ctx, keyOf(1), makeKV(1))
+	trace := fsys.trace
+	close(slow.last)
+	require.NoError(t, <-first)
+	require.NoError(t, err)
+	require.Contains(t, trace, "syncdir "+versionFolder)
+	fsys.trace = nil
+	put(t, b, 1)
+	require.NotContains(t, fsys.trace, "syncdir "+versionFolder, "once is enough")
+}
+
 // Stores that are the first in a folder, at the same time, can all be written to.
 func TestFirstTogether(t *testing.T) {
 	for i := range uint64(40) {

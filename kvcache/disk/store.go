@@ -86,6 +86,7 @@ type folder struct {
 	renamed atomic.Uint64 // files renamed
 	syncing sync.Mutex
 	synced  uint64 // of those renamed, how many surely last; guarded by syncing
+	lasts   bool   // the folder itself; guarded by syncing
 }
 
 // sync makes the renames so far last. Those who come while another syncs share the next sync.
@@ -95,6 +96,12 @@ func (f *folder) sync(fs fileSystem) error {
 	defer f.syncing.Unlock()
 	if f.synced >= ticket {
 		return nil
+	}
+	if !f.lasts { // another may have made it a moment ago, and not have synced what is above it yet
+		if err := fs.SyncDir(filepath.Dir(f.path)); err != nil {
+			return err
+		}
+		f.lasts = true
 	}
 	covered := f.renamed.Load()
 	if err := fs.SyncDir(f.path); err != nil {

@@ -46,6 +46,6 @@
 // # Failing
 //
 // Every exchange with a server is bounded by dial, write and read time-outs and is not retried, so a dead server costs one of them;
-// a whole operation, however many exchanges, is bounded by [Options.Timeout]. It is for the caller ([kvcache.Tiered]) to stop asking after that,
-// and to ask [Store.Probe] when to begin again. A full server (maxmemory without eviction) refuses Put with [ErrFull] and goes on answering.
+// a whole operation, however many exchanges, is bounded by [Options.Timeout]. It is for the caller to stop asking after that until the
+// server is back, as [kvcache.Tiered] does by itself and others can by [Store.Probe]. A full server (maxmemory without eviction) refuses Put with [ErrFull] and goes on answering.
 package redis

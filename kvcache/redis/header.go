@@ -19,6 +19,8 @@ const (
 	version = 1 // also in the name of every value
 	// chunkBytes is how long a new chunk is at most. A server allows 512 MB, and is fastest with about this much.
 	chunkBytes = 1 << 20
+	// leastChunkBytes is the shortest that a header may say chunks are. It bounds how many names a hostile one stands for.
+	leastChunkBytes = 64 << 10
 	// fixedBytes is the size of a header without its checksums.
 	fixedBytes = len(magic) + 4 + 3*32 + 4*4 + 5*8
 )
@@ -140,7 +142,7 @@ func decode(k kvcache.Key, b []byte) (*header, error) {
 		return nil, err
 	case layer != uint64(want):
 		return nil, fmt.Errorf("a layer of %d bytes, of this shape it takes %d", layer, want)
-	case chunk == 0 || chunk > kvcache.MaxKVBytes:
+	case chunk < leastChunkBytes || chunk > kvcache.MaxKVBytes:
 		return nil, fmt.Errorf("chunks of %d bytes", chunk)
 	case len(r.b) != 4*h.shape.Layers:
 		return nil, fmt.Errorf("%d bytes of checksums for %d layers", len(r.b), h.shape.Layers)

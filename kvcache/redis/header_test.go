@@ -101,6 +101,7 @@ func TestHeaderNonsense(t *testing.T) {
 		"tokens":       {shapeAt + 16, []byte{0, 0, 0, 0, 0, 0, 0, 255}, "tokens"},
 		"layer bytes":  {shapeAt + 40, []byte{1}, "a layer of"},
 		"no chunk":     {shapeAt + 48, make([]byte, 8), "chunks of 0"},
+		"tiny chunk":   {shapeAt + 48, []byte{1, 0, 0, 0, 0, 0, 0, 0}, "chunks of 1 bytes"}, // whose names alone may be more than there is memory
 		"huge chunk":   {shapeAt + 48, []byte{0, 0, 0, 0, 0, 0, 0, 255}, "chunks of 1837"},
 		"empty tokens": {shapeAt + 16, make([]byte, 8), "a layer of"},
 	} {
