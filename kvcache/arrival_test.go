@@ -248,6 +248,40 @@ func TestArrivalTooSlow(t *testing.T) {
 	})
 }
 
+// A tier that was too slow costs whoever tries it again no more than the time to encode on top of its time-outs.
+func TestTrialIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreaming(t)
+		const timeout, every, encode = 100 * time.Millisecond, time.Second, 50 * time.Millisecond
+		s.InjectLayers(func(ctx context.Context, k kvcache.Key, _ int) error {
+			return kvtest.Delay(95*time.Millisecond)(ctx, "get", k)
+		})
+		tiered := kvcache.NewTiered(kvcache.TieredOptions{Memory: 1 << 20, Tiers: []kvcache.Tier{{Store: s.Streaming, Timeout: timeout, ProbeEvery: every}}})
+		fetch := func() error {
+			_, f, _ := tiered.Claim(s.key)
+			defer f.Fail(nil)
+			a, err := tiered.FetchLayers(t.Context(), f, kvcache.Estimate{Bytes: s.kv.Bytes(), Seconds: encode.Seconds()})
+			if err != nil {
+				return err
+			}
+			defer a.Release()
+			return a.Wait(t.Context())
+		}
+		require.ErrorContains(t, fetch(), "too slowly")
+		for range 3 {
+			require.ErrorIs(t, fetch(), kvcache.ErrNotFound, "the rate says that it is not worth it")
+			time.Sleep(every)
+			start := time.Now()
+			require.ErrorContains(t, fetch(), "too slowly")
+			require.LessOrEqual(t, time.Since(start), 2*timeout+encode)
+		}
+		s.InjectLayers(nil)
+		time.Sleep(every)
+		require.NoError(t, fetch(), "and finds out that it is quick again")
+		s.idle(t, tiered)
+	})
+}
+
 // Fetches that share a line cost together what they take together: what is weighed is not how long each of them takes.
 func TestSharedLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -77,21 +77,21 @@ func (m *meter) pass() {
 const unweighed = 1e-3
 
 // worth reports whether to transfer instead of doing what would take the estimated time. It says yes to one in every interval so that the rate is measured
-// again.
-func (m *meter) worth(instead Estimate, every time.Duration) bool {
+// again, which is a trial.
+func (m *meter) worth(instead Estimate, every time.Duration) (worth, trial bool) {
 	if instead.Bytes <= 0 || instead.Seconds <= 0 {
-		return true
+		return true, false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.bytes == 0 || float64(instead.Bytes)*m.busy/m.bytes <= max(instead.Seconds, unweighed) {
-		return true
+		return true, false
 	}
 	if time.Since(m.last) < every {
-		return false
+		return false, false
 	}
 	m.last = time.Now()
-	return true
+	return true, true
 }
 
 // limit returns how long a transfer may take: timeout, and twice what its bytes should take, but no more than the alternative. The latter is multiplied by

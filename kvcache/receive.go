@@ -11,7 +11,7 @@ import (
 
 // streamsSharing is how many streams that share a line are allowed for when their time is bounded. It costs nothing to be generous: a stream that stands
 // still is found out before.
-const streamsSharing = 16
+const streamsSharing = 16.0
 
 var errSlow = errors.New("it came too slowly")
 
@@ -29,15 +29,19 @@ func (t *tier) stream(ctx context.Context, k Key, instead Estimate) (*Handle, *t
 	if !ok || t.config.Timeout <= 0 {
 		return t.get(ctx, k, instead), nil
 	}
-	h, ask := t.prepare(k, instead)
+	h, ask, trial := t.prepare(k, instead)
 	if !ask {
 		return h, nil
+	}
+	sharing := streamsSharing
+	if trial { // the others do not fetch, and this one is not to pay for them
+		sharing = 1
 	}
 	started := time.Now()
 	t.fetch.begin()
 	var s *transfer
 	h, err := t.run(ctx, "get", k, t.config.Timeout, func(context.Context) (*Handle, error) {
-		ctx, end := context.WithTimeout(t.stop, t.fetch.limit(2*t.config.Timeout, instead, streamsSharing))
+		ctx, end := context.WithTimeout(t.stop, t.fetch.limit(2*t.config.Timeout, instead, sharing))
 		stream, err := streamer.Stream(ctx, k)
 		if err != nil {
 			end()

@@ -45,7 +45,7 @@ func newTier(c Tier, events EventListener) *tier {
 
 // get returns the KV of k, or nil if for whatever reason there is none to be had from this tier.
 func (t *tier) get(ctx context.Context, k Key, instead Estimate) *Handle {
-	h, ask := t.prepare(k, instead)
+	h, ask, _ := t.prepare(k, instead)
 	if !ask {
 		return h
 	}
@@ -89,19 +89,21 @@ func (t *tier) has(ctx context.Context, k Key) bool {
 	return err == nil
 }
 
-// prepare is the beginning of a fetch: it returns the KV of k if that is queued, and whether the store is to be asked.
-func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask bool) {
+// prepare is the beginning of a fetch: it returns the KV of k if that is queued, and whether the store is to be asked, for a trial or because it pays.
+func (t *tier) prepare(k Key, instead Estimate) (h *Handle, ask, trial bool) {
 	if h := t.queue.find(k); h != nil {
-		return h, false
+		return h, false, false
 	}
-	switch {
-	case t.stop.Err() != nil:
-		return nil, false
-	case t.reads.down.Load() || !t.fetch.worth(instead, t.config.ProbeEvery):
+	if t.stop.Err() != nil {
+		return nil, false, false
+	}
+	if !t.reads.down.Load() {
+		ask, trial = t.fetch.worth(instead, t.config.ProbeEvery)
+	}
+	if !ask {
 		t.skipped.Add(1)
-		return nil, false
 	}
-	return nil, true
+	return nil, ask, trial
 }
 
 // misfit takes a KV out of the store that was written under a key which it cannot belong to: its sums are right, so the store does not know.
