@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ const modelRef = "smollm2-135m-instruct"
 
 // engine opens the real model; tests that need it are skipped without it, or fail
 // where GRAPHKV_REQUIRE_MODEL is set.
-func engine(t testing.TB, s *Spec, threads int) *Engine {
+func engine(t testing.TB, s *Spec, threads int, options ...graphkv.Option) *Engine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs the real model; not under -short")
@@ -34,7 +35,7 @@ func engine(t testing.TB, s *Spec, threads int) *Engine {
 		t.Skipf("the real model is missing (graphkv pull %s): %v", modelRef, err)
 	}
 	s.Model = path
-	e, err := OpenEngine(s, threads)
+	e, err := OpenEngine(s, threads, options...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e
@@ -100,6 +101,37 @@ func BenchmarkModel(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDisk compares the time to the first token of a question over ten passages: encoding them, with the passages in a folder that another
+// engine has filled, and with them in memory.
+func BenchmarkDisk(b *testing.B) {
+	s, threads, disk := NewSpec(1), runtime.GOMAXPROCS(0), graphkv.WithDisk(b.TempDir(), 0)
+	first := func(e *Engine) float64 {
+		d, err := e.TTFT(graphkv.Block, SameOrder)
+		require.NoError(b, err)
+		return float64(d.Microseconds()) / 1000
+	}
+	filler := engine(b, s, threads, disk)
+	encoding := first(filler)
+	require.NoError(b, filler.Flush(b.Context()))
+	var stored, memory []float64
+	for b.Loop() {
+		e, err := OpenEngine(s, threads, disk)
+		require.NoError(b, err)
+		stored = append(stored, first(e))
+		require.Zero(b, e.Stats().Cache.Tiers[1].Misses)
+		memory = append(memory, first(e))
+		require.NoError(b, e.Close())
+	}
+	slices.Sort(stored)
+	slices.Sort(memory)
+	fromDisk, fromMemory := stored[len(stored)/2], memory[len(memory)/2]
+	b.ReportMetric(encoding, "encoding-ms")
+	b.ReportMetric(fromDisk, "disk-ms")
+	b.ReportMetric(fromMemory, "memory-ms")
+	b.ReportMetric(encoding/fromDisk, "encoding/disk")
+	b.ReportMetric(fromDisk/fromMemory, "disk/memory")
 }
 
 // BenchmarkSharing runs 64 questions at once over the same cached passages. The bytes
