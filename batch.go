@@ -12,7 +12,8 @@ import (
 
 // batcher packs runs into forward passes of at most the engine's batch size. Runs
 // come in encoding order, so a source is in the same pass or an earlier one. A run
-// that does not fit is split: its pieces attend to the rows before them.
+// that does not fit is split: its pieces attend to the rows before them. What must be
+// encoded in one piece and is longer than a batch has a pass of its own.
 type batcher struct {
 	*session
 	runs []model.Run
@@ -36,7 +37,7 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 			n = b.fit(r, at)
 		}
 		end := at + n
-		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at)}
+		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at), Bidirectional: r.Bidirectional}
 		if end == len(r.Tokens) {
 			piece.Logits = r.Logits
 		}
@@ -56,13 +57,23 @@ func (b *batcher) fit(r model.Run, at int) int {
 	if b.size == 0 {
 		b.work = b.e.scheduler.passWork()
 	}
-	n := min(len(r.Tokens)-at, b.e.settings.batchTokens-b.size)
+	limit := b.e.settings.batchTokens
+	if r.Bidirectional {
+		if b.size > 0 && b.size+len(r.Tokens) > limit {
+			return 0
+		}
+		return len(r.Tokens)
+	}
+	n := min(len(r.Tokens)-at, limit-b.size)
+	if n <= 0 {
+		return 0
+	}
 	piece := model.Run{Tokens: r.Tokens[at : at+n], At: at, Sources: r.Sources}
 	if work := b.e.scheduler.work(piece); work > b.work {
 		n = min(n, int(float64(n)*max(b.work, 0)/work))
 		switch {
 		case b.size == 0:
-			n = max(n, min(minPiece, len(r.Tokens)-at, b.e.settings.batchTokens))
+			n = max(n, min(minPiece, len(r.Tokens)-at, limit))
 		case n < minPiece:
 			return 0
 		}

@@ -161,7 +161,8 @@ func (s *scheduler) gather() {
 }
 
 // pick chooses the batch: all next tokens, and jobs that encode, namespaces by turns
-// and each one's in order of arrival, as far as they fit. The first always does.
+// and each one's in order of arrival, as far as they fit. The first is taken whatever
+// its size, which exceeds the limit where a node must be encoded in one piece.
 func (s *scheduler) pick() {
 	s.batch = s.batch[:0]
 	rest := s.waiting[:0]
