@@ -18,6 +18,7 @@ import (
 type session struct {
 	e     *Engine
 	plan  *Plan
+	scope *kvcache.Scope
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
@@ -59,8 +60,8 @@ type source struct {
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
-func (e *Engine) begin(p *Plan) (*session, error) {
-	s, err := e.keyed(p)
+func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,18 +70,25 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 }
 
 // keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan) (*session, error) {
+func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
+	r := running{namespace: e.naming.Namespace}
+	for _, o := range options {
+		if o != nil {
+			o(&r)
+		}
+	}
+	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
+	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		var keyed []kvcache.Source
 		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
+		n.key = s.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
 		for _, src := range n.sources {
 			n.depth = max(n.depth, s.nodes[src.node].depth+1)
 		}
@@ -93,6 +101,16 @@ func (e *Engine) keyed(p *Plan) (*session, error) {
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// scopeOf returns the scope of a namespace.
+func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
+	if namespace == e.naming.Namespace {
+		return e.scope
+	}
+	c := e.naming
+	c.Namespace = namespace
+	return kvcache.NewScope(c)
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
