@@ -45,13 +45,18 @@ type probing struct {
 	lse     []float32
 	queries []attention.Query
 	shares  []share // what the queries are asked for
+	rows    int     // of the queries
 }
 
 // share is one part of a run's attention.
 type share struct {
-	mass       []float64 // [Heads][parts], of the layer
-	part       int
+	mass       []float64 // [Heads][sources], of the layer
+	source     int
 	total, lse []float32 // [rows][Heads]
+	// Of a group of sources with a power, see [posenc.Score]: its log-sum-exps times the
+	// power. The softmax within the group weighs exp(power·lse), and not exp(lse).
+	group []float32
+	power float32
 }
 
 // probeRows is how many rows the scratch memory of probes has room for, if no run
@@ -78,62 +83,99 @@ func (p *probing) resize(c Config, total int, runs []Run) {
 // softmax over all parts gives the part p exp(lse_p − lse), where lse_p is the
 // log-sum-exp over p alone. So the kernel is asked for every part by itself.
 func (m *Model) masses(ws *Workspace, layer int, last bool, runs []Run) error {
-	c, p := m.config, &ws.probing
-	at, room, query := 0, len(p.out)/(c.Heads*c.HeadDim), 0
+	next := 0
 	for i := range runs {
 		r := &runs[i]
 		if m.rows(r, last) == 0 {
 			continue
 		}
-		q := &ws.queries[query]
-		query++
+		sources := len(r.Sources) + 1
+		first, end := next, next
+		for left := sources; left > 0; end++ {
+			left -= len(ws.queries[end].Parts)
+		}
+		next = end
 		if !r.asksMass() {
 			continue
 		}
-		parts := len(q.Parts)
-		mass := r.Probe.Mass[layer*c.Heads*parts:][:c.Heads*parts]
+		n := m.config.Heads * sources
+		mass := r.Probe.Mass[layer*n : (layer+1)*n]
 		clear(mass)
-		for j := range q.Parts {
-			if at+q.Rows > room {
-				if err := m.share(ws); err != nil {
+		// The first query has the sources without a power and the node itself, the
+		// others have the rest; each in the order of the sources.
+		plain, tempered := 0, 0
+		for q := first; q < end; q++ {
+			source, group := &plain, q > first
+			if group {
+				source = &tempered
+			}
+			for j := range ws.queries[q].Parts {
+				for *source < len(r.Sources) && r.Sources[*source].tempered() != group {
+					*source++
+				}
+				s := share{mass: mass, source: *source, total: ws.queries[first].LSE}
+				if group {
+					s.group, s.power = ws.queries[q].LSE, r.Sources[*source].Power
+				}
+				*source++
+				if err := m.ask(ws, s, &ws.queries[q], j); err != nil {
 					return err
 				}
-				at = 0
 			}
-			one := *q
-			one.Parts = q.Parts[j : j+1]
-			one.Out = p.out[at*c.Heads*c.HeadDim:][:q.Rows*c.Heads*c.HeadDim]
-			one.LSE = p.lse[at*c.Heads:][:q.Rows*c.Heads]
-			p.queries = append(p.queries, one)
-			p.shares = append(p.shares, share{mass: mass, part: j, total: q.LSE, lse: one.LSE})
-			at += q.Rows
 		}
 	}
 	return m.share(ws)
 }
 
-// share runs the queries for single parts and adds up what went to each.
+// ask puts the query for part j of q on the list.
+func (m *Model) ask(ws *Workspace, s share, q *attention.Query, j int) error {
+	p, heads, width := &ws.probing, m.config.Heads, m.config.Heads*m.config.HeadDim
+	if (p.rows+q.Rows)*heads > len(p.lse) {
+		if err := m.share(ws); err != nil {
+			return err
+		}
+	}
+	from, to := p.rows, p.rows+q.Rows
+	p.rows = to
+	one := *q
+	one.Parts, one.Out, one.LSE = q.Parts[j:j+1], p.out[from*width:to*width], p.lse[from*heads:to*heads]
+	s.lse = one.LSE
+	p.queries, p.shares = append(p.queries, one), append(p.shares, s)
+	return nil
+}
+
+// share runs the queries on the list and adds up what went to their parts.
 func (m *Model) share(ws *Workspace) error {
-	p, heads := &ws.probing, m.config.Heads
+	p := &ws.probing
 	if len(p.queries) == 0 {
 		return nil
 	}
 	if err := m.kernel.Attend(m.pool, &ws.attention, p.queries); err != nil {
 		return err
 	}
-	for _, s := range p.shares {
-		parts := len(s.mass) / heads
-		for i, l := range s.lse {
-			if l < -math.MaxFloat32 { // hidden from the head
-				continue
-			}
-			s.mass[i%heads*parts+s.part] += math.Exp(float64(l) - float64(s.total[i]))
-		}
+	for i := range p.shares {
+		p.shares[i].add(m.config.Heads)
 	}
 	clear(p.queries)
 	clear(p.shares)
-	p.queries, p.shares = p.queries[:0], p.shares[:0]
+	p.queries, p.shares, p.rows = p.queries[:0], p.shares[:0], 0
 	return nil
+}
+
+// add adds up a source's part of the softmax over the rows.
+func (s *share) add(heads int) {
+	sources := len(s.mass) / heads
+	for i, lse := range s.lse {
+		if lse < -math.MaxFloat32 { // hidden from the head
+			continue
+		}
+		exponent := float64(lse) - float64(s.total[i])
+		if s.group != nil {
+			group := float64(s.group[i])
+			exponent += group - group/float64(s.power)
+		}
+		s.mass[i%heads*sources+s.source] += math.Exp(exponent)
+	}
 }
 
 // keepHidden hands the hidden states before a layer to the runs that ask for them.

@@ -101,7 +101,7 @@ func DAG(prefix int, segments []int, g *graph.Graph, opts DAGOptions, query int)
 		sees = sees[:0]
 		for _, source := range sources {
 			i := at[first+int(source)]
-			sees = append(sees, Seen{i, int32(p.b.l.nodes[i].Base)})
+			sees = append(sees, Seen{Node: i, Base: int32(p.b.l.nodes[i].Base)})
 		}
 		i := p.segment(s, int(id)/d.n, base, sees...)
 		if p.err != nil {

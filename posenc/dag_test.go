@@ -126,7 +126,7 @@ func movePrefix(t testing.TB, l *Layout) *Layout {
 	add := func(i int) {
 		var sees []Seen
 		for _, s := range l.Sees(i) {
-			sees = append(sees, Seen{order[s.Node], s.Base})
+			sees = append(sees, Seen{Node: order[s.Node], Base: s.Base})
 		}
 		n, err := b.Add(l.Node(i), sees...)
 		require.NoError(t, err)
@@ -297,7 +297,7 @@ func dagFollowsTheDefinition(t *rapid.T) {
 		require.Equal(t, Node{Segment: v.segment, Round: v.round, Base: base, Len: segments[v.segment]}, n)
 		var want []Seen
 		for _, s := range sources(v) {
-			want = append(want, Seen{at[s], int32(l.Node(int(at[s])).Base)})
+			want = append(want, Seen{Node: at[s], Base: int32(l.Node(int(at[s])).Base)})
 		}
 		require.ElementsMatch(t, want, l.Sees(i))
 	}
@@ -309,7 +309,7 @@ func dagFollowsTheDefinition(t *rapid.T) {
 	var want []Seen
 	for i := range l.Query() {
 		if n := l.Node(i); n.Kind == PrefixNode || visible[node{n.Segment, n.Round}] {
-			want = append(want, Seen{int32(i), int32(n.Base)})
+			want = append(want, Seen{Node: int32(i), Base: int32(n.Base)})
 		}
 	}
 	require.Equal(t, len(want), len(l.Sees(l.Query())))

@@ -86,7 +86,7 @@ func (p *preset) addPrefix() {
 
 // show lets the query see a node at the given base.
 func (p *preset) show(node, base int) {
-	p.query = append(p.query, Seen{int32(node), int32(base)})
+	p.query = append(p.query, Seen{Node: int32(node), Base: int32(base)})
 }
 
 // finish adds the query.
@@ -196,7 +196,7 @@ func twoRounds(prefix int, segments []int, query, k int) (*Layout, error) {
 		p.show(i, base)
 		base += length
 		if s >= n-k {
-			sources = append(sources, Seen{int32(i), int32(total)})
+			sources = append(sources, Seen{Node: int32(i), Base: int32(total)})
 			total += length
 		}
 	}
@@ -256,7 +256,7 @@ func EgoBatch(prefix int, segments []int, egos []EgoGraph, query int) (*Layout, 
 		for _, s := range e.Neighbours {
 			i := p.segment(s, 0, prefix)
 			p.show(i, prefix)
-			sources = append(sources, Seen{int32(i), int32(prefix)})
+			sources = append(sources, Seen{Node: int32(i), Base: int32(prefix)})
 		}
 		base := prefix + longest[g]
 		p.show(p.segment(e.Center, 0, base, sources...), base)
