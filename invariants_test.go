@@ -62,8 +62,14 @@ func drawRequest(t *rapid.T, strategies ...Strategy) *Request {
 		for i := range last {
 			r.Edges = append(r.Edges, [2]string{r.Segments[i].ID, r.Segments[last].ID})
 		}
+	case APE:
+		r.APE = APEParams{
+			Temperature: rapid.Float64Range(0.5, 2).Draw(t, "APE temperature"), Scale: rapid.Float64Range(0.5, 2).Draw(t, "APE scale"),
+			SharedPrefix: rapid.Bool().Draw(t, "shared prefix"),
+		}
 	case DAG:
 		r.Rounds = rapid.IntRange(0, 2).Draw(t, "rounds")
+		r.VisibleRounds = rapid.SliceOfNDistinct(rapid.IntRange(0, r.Rounds), 0, -1, rapid.ID).Draw(t, "visible rounds")
 		for i := range r.Segments {
 			for j := range r.Segments {
 				// With rounds any edge will do; without them only forward ones.
@@ -154,7 +160,7 @@ func TestPerturbingAStrangerChangesNothing(t *testing.T) {
 // Invariant 2: sources that share positions form a set.
 func TestOrderOfSharedSourcesChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := drawRequest(t, PCW, Ego, DAG)
+		r := drawRequest(t, PCW, APE, Ego, DAG)
 		r.Positions = SharedPositions
 		shuffled := *r
 		shuffled.Segments = rapid.Permutation(r.Segments).Draw(t, "segments")
@@ -274,6 +280,7 @@ func drawScores(t *rapid.T, l *posenc.Layout) *posenc.Layout {
 		n.Bidirectional = rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
 		sees := slices.Clone(l.Sees(i))
 		for j := range sees {
+			sees[j].Score = 0 // it counted another layout's
 			if k := rapid.IntRange(0, len(table)).Draw(t, "score"); k > 0 {
 				var err error
 				sees[j].Score, err = b.Score(table[k-1])
@@ -349,7 +356,7 @@ func allTokens(p *Plan) []int32 {
 func densePass(t *rapid.T, ref *modeltest.Model, p *Plan, distance func(i, j int) int) []float64 {
 	m, err := p.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
 	require.NoError(t, err)
-	return lastRow(ref.Logits(allTokens(p), modeltest.Graph{Sees: m.Allowed, Distance: distance}))
+	return lastRow(ref.Logits(allTokens(p), modeltest.Graph{Sees: m.Allowed, Distance: distance, Score: readerScore(p)}))
 }
 
 // readerDistance returns the distance between tokens as the reader's node sees it.
