@@ -91,6 +91,7 @@ func (b *batcher) flush(ctx context.Context) error {
 		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
 		b.encoded += n.kv.Tokens()
+		n.encoded = true
 	}
 	b.runs, b.done, b.size = b.runs[:0], b.done[:0], 0
 	return nil

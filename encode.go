@@ -50,6 +50,8 @@ type node struct {
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.

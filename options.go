@@ -186,6 +186,7 @@ type generation struct {
 	emit     func(text string) error
 	sampling *sample.Params
 	logits   bool
+	prepared func([]NodeOrigin)
 }
 
 // GenerateOption changes how one answer is generated. Every [RunOption] is one.
