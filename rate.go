@@ -48,6 +48,9 @@ func (s *scheduler) measure() {
 		}
 		encodes = encodes || !j.next
 		for _, r := range j.runs {
+			if r.Probe != nil { // which is work of another kind
+				return
+			}
 			work += c.Work(len(r.Tokens), pairs(r)) + float64(c.Hidden)*float64(len(r.Logits))
 		}
 	}
