@@ -305,10 +305,8 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	for _, i := range nodes {
 		n := &s.nodes[i]
 		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{
-			Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
-			Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
-		}
+		r := s.nodeRun(int(i))
+		r.KV = n.kv
 		if err := b.add(ctx, r, i); err != nil {
 			return err
 		}
@@ -320,6 +318,15 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		}
 	}
 	return b.flush(ctx)
+}
+
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	return model.Run{Tokens: s.plan.tokens[i], Sources: s.sources(sources), Bidirectional: s.plan.layout.Node(i).Bidirectional}
 }
 
 // sources points a run at the KV of what it attends to.

@@ -47,6 +47,11 @@ func (s *scheduler) measure() {
 			return
 		}
 		encodes = encodes || !j.next
+		for _, r := range j.runs {
+			if r.Probe != nil { // which is work of another kind
+				return
+			}
+		}
 		work += j.work
 	}
 	if encodes {
