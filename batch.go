@@ -21,7 +21,7 @@ type batcher struct {
 	done []int32 // nodes whose last token is in runs
 }
 
-// add takes a run on. i is the node that it completes, −1 for the query.
+// add takes a run on. i is the node that it completes, −1 if it does not complete one.
 func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	limit := b.e.settings.batchTokens
 	if r.Bidirectional && b.size > 0 && b.size+len(r.Tokens) > limit {
@@ -39,9 +39,10 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 		if r.Bidirectional {
 			end = len(r.Tokens)
 		}
-		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at), Bidirectional: r.Bidirectional}
-		if end == len(r.Tokens) {
-			piece.Logits = r.Logits
+		piece := r
+		piece.Tokens, piece.At, piece.Sources = r.Tokens[at:end], r.At+at, shifted(r.Sources, at)
+		if end < len(r.Tokens) {
+			piece.Logits = nil
 		}
 		b.runs = append(b.runs, piece)
 		b.size += end - at
@@ -55,6 +56,9 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 
 // flush runs the batch and hands the nodes that are complete to the cache.
 func (b *batcher) flush(ctx context.Context) error {
+	if len(b.runs) == 0 {
+		return nil
+	}
 	if err := b.e.scheduler.forward(ctx, b.job, b.runs, false); err != nil {
 		return err
 	}
@@ -62,7 +66,7 @@ func (b *batcher) flush(ctx context.Context) error {
 		n := &b.nodes[i]
 		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.e.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
-		b.encoded += n.kv.Tokens()
+		b.encoded += b.plan.layout.Encodes(int(i))
 	}
 	b.runs, b.done, b.size = b.runs[:0], b.done[:0], 0
 	return nil

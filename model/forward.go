@@ -37,6 +37,9 @@ type Run struct {
 	// Bidirectional lets every token see the whole node, which must be encoded in one
 	// run.
 	Bidirectional bool
+	// Layers, when it is not 0, ends the run with the keys and values of so many layers,
+	// without attention in the last of them. Its KV then may have no more.
+	Layers int
 	// Decode splits attention over keys as well as heads, which is faster for a step of generation: one token after long sources. Its
 	// results differ from those without by rounding, so it is not for nodes whose KV is to be reused.
 	Decode bool
@@ -91,8 +94,11 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.forwardLayer(ctx, ws, i, total, runs); err != nil {
+		if total, err = m.forwardLayer(ctx, ws, i, total, runs); err != nil {
 			return err
+		}
+		if total == 0 {
+			break
 		}
 	}
 	m.logits(ws, runs)
@@ -106,7 +112,9 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			return 0, 0, fmt.Errorf("run %d: %w", i, err)
 		}
 		switch {
-		case r.KV == nil || !fits(r.KV, shape):
+		case r.Layers < 0 || r.Layers > m.config.Layers || r.Layers > 0 && r.Logits != nil:
+			return 0, 0, fmt.Errorf("model: run %d: ends after %d of %d layers with %d logits; want at most all, and none", i, r.Layers, m.config.Layers, len(r.Logits))
+		case r.KV == nil || !r.fits(shape):
 			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
 		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
 			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
@@ -128,6 +136,15 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 		parts += len(r.Sources) + 1
 	}
 	return total, parts, nil
+}
+
+// fits reports whether the run's KV is of the shape, or has the layers that it needs, in
+// whatever format.
+func (r *Run) fits(shape kvcache.Shape) bool {
+	if r.Layers > 0 {
+		shape.Layers = max(r.Layers, min(shape.Layers, r.KV.Shape().Layers))
+	}
+	return fits(r.KV, shape)
 }
 
 // fits reports whether kv is of the shape, in whatever format.
@@ -153,8 +170,9 @@ func (m *Model) embed(x []float32, runs []Run) error {
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
 // The last sum is left in ws.h for whoever reads x next. Of the last layer only the
 // keys and values are needed of all rows; the others are done for the rows whose
-// logits are asked for, which then stand together at the front of ws.x and ws.h.
-func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
+// logits are asked for. Rows that leave the layer, whose number it returns, then stand
+// together at the front of ws.x and ws.h.
+func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) (int, error) {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	var before []float32 // what the layer before left to add
@@ -162,9 +180,9 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
-	last, rows := i == len(m.layers)-1, total
-	if last {
-		rows = m.asked(runs)
+	rows := 0
+	for j := range runs {
+		rows += m.leave(&runs[j], i)
 	}
 	query := gemm.Product{W: w.q, C: ws.q, Ldc: q}
 	key, value := gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv}
@@ -173,29 +191,32 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	} else {
 		m.linear(ws, ws.h, total, key, value)
 	}
-	addBias(ws.k, w.kBias)
-	addBias(ws.v, w.vBias)
+	addBias(ws.k[:total*kv], w.kBias)
+	addBias(ws.v[:total*kv], w.vBias)
 	row := 0
 	for _, r := range runs {
-		n := len(r.Tokens)
+		n := r.enter(i)
+		if n == 0 {
+			continue
+		}
 		m.store(ws, r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
 		row += n
 	}
 	if rows == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := await(ctx, i, last, runs); err != nil {
-		return err
+	if err := m.await(ctx, i, runs); err != nil {
+		return 0, err
 	}
 	if rows < total {
-		m.gather(ws.x, runs)
-		m.gather(ws.h, runs)
+		m.gather(ws.x, i, runs)
+		m.gather(ws.h, i, runs)
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
-	m.queries(ws, i, last, runs)
+	m.queries(ws, i, runs)
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
-		return err
+		return 0, err
 	}
 	ws.tempered.join(c.HeadDim)
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
@@ -203,14 +224,33 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, rows)
 	m.linear(ws, ws.gate, rows, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
-	return nil
+	return rows, nil
 }
 
-// await waits until a layer of all that the runs attend to is there. In the last layer
-// only runs that are asked for logits attend.
-func await(ctx context.Context, layer int, last bool, runs []Run) error {
+// enter returns how many of the run's rows a layer begins with.
+func (r *Run) enter(layer int) int {
+	if r.Layers > 0 && layer >= r.Layers {
+		return 0
+	}
+	return len(r.Tokens)
+}
+
+// leave returns how many of the run's rows, the last ones, attend in a layer and go on
+// from it: in the last layer, those whose logits are asked for.
+func (m *Model) leave(r *Run, layer int) int {
+	switch {
+	case layer == len(m.layers)-1:
+		return len(r.Logits) / m.config.Vocab
+	case r.Layers > 0 && layer >= r.Layers-1:
+		return 0
+	}
+	return len(r.Tokens)
+}
+
+// await waits until a layer of all that the runs attend to in it is there.
+func (m *Model) await(ctx context.Context, layer int, runs []Run) error {
 	for i, r := range runs {
-		if last && len(r.Logits) == 0 {
+		if m.leave(&r, layer) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -225,22 +265,13 @@ func await(ctx context.Context, layer int, last bool, runs []Run) error {
 	return nil
 }
 
-// asked returns how many rows' logits the runs ask for.
-func (m *Model) asked(runs []Run) int {
-	n := 0
-	for _, r := range runs {
-		n += len(r.Logits)
-	}
-	return n / m.config.Vocab
-}
-
-// gather moves the rows whose logits are asked for to the front of x.
-func (m *Model) gather(x []float32, runs []Run) {
+// gather moves the rows of x that leave a layer to the front.
+func (m *Model) gather(x []float32, layer int, runs []Run) {
 	h := m.config.Hidden
 	to, end := 0, 0
-	for _, r := range runs {
-		end += len(r.Tokens) * h
-		n := len(r.Logits) / m.config.Vocab * h
+	for i := range runs {
+		end += runs[i].enter(layer) * h
+		n := m.leave(&runs[i], layer) * h
 		copy(x[to:to+n], x[end-n:end])
 		to += n
 	}
@@ -262,22 +293,18 @@ func addBias(x, bias []float32) {
 	}
 }
 
-// queries points the attention kernel at this layer's rows and parts: in the last
-// layer, the rows whose logits are asked for.
-func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
+// queries points the attention kernel at the rows that leave a layer, and their parts.
+func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	ws.tempered.reset()
 	row := 0
 	for _, r := range runs {
-		rows, skip := len(r.Tokens), 0
-		if last {
-			rows = len(r.Logits) / m.config.Vocab
-			skip = len(r.Tokens) - rows
-		}
+		rows := m.leave(&r, layer)
 		if rows == 0 {
 			continue
 		}
+		skip := len(r.Tokens) - rows
 		q := ws.q[row*width : (row+rows)*width]
 		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
 		// Sources without a power and the node itself make one query, sources of another
