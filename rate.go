@@ -5,6 +5,7 @@ package graphkv
 import (
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/graphkv/graphkv/model"
 )
@@ -40,20 +41,36 @@ func (r *encodeRate) estimate(work float64) float64 {
 // measure counts the pass that is over in, if it encoded something and did not wait
 // for layers.
 func (s *scheduler) measure() {
-	c := s.model.Config()
 	work, encodes := 0.0, false
 	for _, j := range s.batch {
 		if j.waits {
 			return
 		}
 		encodes = encodes || !j.next
-		for _, r := range j.runs {
-			work += c.Work(len(r.Tokens), pairs(r))*share(r, c.Layers) + float64(c.Hidden)*float64(len(r.Logits))
-		}
+		work += j.work
 	}
 	if encodes {
-		s.rate.add(work, s.took.Seconds(), rateBatches*c.Work(s.limit, 0))
+		s.rate.add(work, s.took.Seconds(), rateBatches*s.model.Config().Work(s.limit, 0))
 	}
+}
+
+// shortPass is how long a pass may encode while answers grow, whose next tokens wait for
+// its end: a reader does not notice, and larger passes are hardly more efficient.
+const shortPass = 50 * time.Millisecond
+
+// passWork returns the multiplications that a pass may encode with: no limit, or what
+// shortPass has room for at the latest rate.
+func (s *scheduler) passWork() float64 {
+	if second := s.rate.estimate(1); second > 0 && s.answering.Load() > 0 {
+		return shortPass.Seconds() / second
+	}
+	return math.Inf(1)
+}
+
+// work returns the multiplications of a run.
+func (s *scheduler) work(r model.Run) float64 {
+	c := s.model.Config()
+	return c.Work(len(r.Tokens), pairs(r))*share(r, c.Layers) + float64(c.Hidden)*float64(len(r.Logits))
 }
 
 // share returns which part of a model of so many layers a run goes through.
@@ -88,8 +105,8 @@ func (s *session) encodeSeconds(i int32) float64 {
 	return s.e.scheduler.rate.estimate(all)
 }
 
-// encodeWork returns how many multiplications it takes to encode the last n tokens of
-// node i.
+// encodeWork returns how many multiplications it takes to encode the last tokens of node
+// i.
 func (s *session) encodeWork(i int32, tokens int) float64 {
 	n, own := int64(tokens), int64(len(s.plan.tokens[i]))
 	pairs := n*own - n*(n-1)/2

@@ -204,7 +204,7 @@ func mostDeviating(deviations []float64, n int) []int {
 // Repaired returns, for every node of the plan that is a repair, the tokens that this
 // engine encodes again, ascending; nil for other nodes. It encodes what is missing, the
 // query apart. See [Plan.Lower].
-func (e *Engine) Repaired(ctx context.Context, p *Plan) ([][]int, error) {
+func (e *Engine) Repaired(ctx context.Context, p *Plan, options ...RunOption) ([][]int, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (e *Engine) Repaired(ctx context.Context, p *Plan) ([][]int, error) {
 		return nil, err
 	}
 	defer e.running.Done()
-	s, err := e.begin(p)
+	s, err := e.begin(p, options...)
 	if err != nil {
 		return nil, err
 	}

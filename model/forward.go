@@ -46,6 +46,7 @@ type Run struct {
 	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
 	// Nil asks for none.
 	Logits []float32
+	Probe  *Probe // nil: nothing is asked
 }
 
 // Workspace holds the buffers of a forward pass. It grows to the largest batch it
@@ -60,6 +61,7 @@ type Workspace struct {
 	storing                      storeStep
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
+	probing                      probing
 }
 
 // SourceError says that a run could not attend to one of its sources. Err is what
@@ -101,19 +103,25 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 			break
 		}
 	}
+	m.keepLast(ws.x, ws.h, runs)
+	m.gather(ws.x, len(m.layers), runs)
+	m.gather(ws.h, len(m.layers), runs)
 	m.logits(ws, runs)
 	return nil
 }
 
 func (m *Model) check(runs []Run) (total, parts int, err error) {
 	shape := m.config.KVShape()
-	for i, r := range runs {
+	for i := range runs {
+		r := &runs[i]
 		if err := m.checkTokens(r.Tokens); err != nil {
 			return 0, 0, fmt.Errorf("run %d: %w", i, err)
 		}
 		switch {
-		case r.Layers < 0 || r.Layers > m.config.Layers || r.Layers > 0 && r.Logits != nil:
-			return 0, 0, fmt.Errorf("model: run %d: ends after %d of %d layers with %d logits; want at most all, and none", i, r.Layers, m.config.Layers, len(r.Logits))
+		case r.Layers < 0 || r.Layers > m.config.Layers:
+			return 0, 0, fmt.Errorf("model: run %d: ends after %d of %d layers", i, r.Layers, m.config.Layers)
+		case r.Layers > 0 && (r.Logits != nil || r.Probe != nil):
+			return 0, 0, fmt.Errorf("model: run %d: ends after %d layers and is asked for more", i, r.Layers)
 		case r.KV == nil || !r.fits(shape):
 			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
 		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
@@ -130,6 +138,11 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			}
 			if s.KV == nil || !fits(s.KV, shape) || s.Len < 0 || s.Len > s.KV.Tokens() {
 				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
+			}
+		}
+		if r.Probe != nil {
+			if err := r.Probe.check(m.config, r); err != nil {
+				return 0, 0, fmt.Errorf("model: run %d: %w", i, err)
 			}
 		}
 		total += len(r.Tokens)
@@ -168,10 +181,9 @@ func (m *Model) embed(x []float32, runs []Run) error {
 }
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
-// The last sum is left in ws.h for whoever reads x next. Of the last layer only the
-// keys and values are needed of all rows; the others are done for the rows whose
-// logits are asked for. Rows that leave the layer, whose number it returns, then stand
-// together at the front of ws.x and ws.h.
+// The last sum is left in ws.h for whoever reads x next. Of all rows the keys and values
+// are computed; the others are done for the rows that are asked for more, see rows,
+// which then stand together at the front of ws.x and ws.h. It returns their number.
 func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) (int, error) {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -180,9 +192,10 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
+	m.keepHidden(ws.x, i, runs)
 	rows := 0
 	for j := range runs {
-		rows += m.leave(&runs[j], i)
+		rows += m.rows(&runs[j], i)
 	}
 	query := gemm.Product{W: w.q, C: ws.q, Ldc: q}
 	key, value := gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv}
@@ -219,6 +232,9 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		return 0, err
 	}
 	ws.tempered.join(c.HeadDim)
+	if err := m.masses(ws, i, runs); err != nil {
+		return 0, err
+	}
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
@@ -235,22 +251,24 @@ func (r *Run) enter(layer int) int {
 	return len(r.Tokens)
 }
 
-// leave returns how many of the run's rows, the last ones, attend in a layer and go on
-// from it: in the last layer, those whose logits are asked for.
-func (m *Model) leave(r *Run, layer int) int {
+// rows returns how many of a run's rows, its last ones, go through all of a layer: in
+// the last layer of the model those whose logits are asked for, or all of a run with a
+// probe; in the last of a run that ends before, none.
+func (m *Model) rows(r *Run, layer int) int {
 	switch {
-	case layer == len(m.layers)-1:
-		return len(r.Logits) / m.config.Vocab
 	case r.Layers > 0 && layer >= r.Layers-1:
 		return 0
+	case layer == len(m.layers)-1 && r.Probe == nil:
+		return len(r.Logits) / m.config.Vocab
 	}
 	return len(r.Tokens)
 }
 
 // await waits until a layer of all that the runs attend to in it is there.
 func (m *Model) await(ctx context.Context, layer int, runs []Run) error {
-	for i, r := range runs {
-		if m.leave(&r, layer) == 0 {
+	for i := range runs {
+		r := &runs[i]
+		if m.rows(r, layer) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -265,14 +283,24 @@ func (m *Model) await(ctx context.Context, layer int, runs []Run) error {
 	return nil
 }
 
-// gather moves the rows of x that leave a layer to the front.
+// gather moves the rows of x that go through all of a layer to the front and, after the
+// last one, those of them whose logits are asked for.
 func (m *Model) gather(x []float32, layer int, runs []Run) {
 	h := m.config.Hidden
 	to, end := 0, 0
 	for i := range runs {
-		end += runs[i].enter(layer) * h
-		n := m.leave(&runs[i], layer) * h
-		copy(x[to:to+n], x[end-n:end])
+		r := &runs[i]
+		var rows, n int
+		if layer == len(m.layers) {
+			rows, n = m.rows(r, layer-1), len(r.Logits)/m.config.Vocab
+		} else {
+			rows, n = r.enter(layer), m.rows(r, layer)
+		}
+		end += rows * h
+		n *= h
+		if to < end-n {
+			copy(x[to:to+n], x[end-n:end])
+		}
 		to += n
 	}
 }
@@ -293,20 +321,25 @@ func addBias(x, bias []float32) {
 	}
 }
 
-// queries points the attention kernel at the rows that leave a layer, and their parts.
+// queries points the attention kernel at this layer's rows and parts: in the last
+// layer, the rows whose logits are asked for.
 func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	ws.tempered.reset()
 	row := 0
-	for _, r := range runs {
-		rows := m.leave(&r, layer)
+	for i := range runs {
+		r := &runs[i]
+		rows := m.rows(r, layer)
+		skip := len(r.Tokens) - rows
 		if rows == 0 {
 			continue
 		}
-		skip := len(r.Tokens) - rows
 		q := ws.q[row*width : (row+rows)*width]
 		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
+		if r.asksMass() {
+			whole.LSE = ws.probing.total[row*m.config.Heads:][:rows*m.config.Heads]
+		}
 		// Sources without a power and the node itself make one query, sources of another
 		// power one each.
 		plain := len(ws.parts)
@@ -417,4 +450,5 @@ func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 		// Queries hold views of parts, so it must not move while it is filled.
 		ws.parts = make([]attention.Part, 0, parts)
 	}
+	ws.probing.resize(c, total, runs)
 }
