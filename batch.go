@@ -13,7 +13,7 @@ import (
 // batcher packs runs into forward passes of at most the engine's batch size. Runs
 // come in encoding order, so a source is in the same pass or an earlier one. A run
 // that does not fit is split: its pieces attend to the rows before them. What must be
-// encoded in one piece and is longer than a batch has a pass of its own.
+// encoded in one piece, or together, and is longer than a batch has a pass of its own.
 type batcher struct {
 	*session
 	runs []model.Run
@@ -24,8 +24,8 @@ type batcher struct {
 // add takes a run on. i is the node that it completes, −1 for the query.
 func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	limit := b.e.settings.batchTokens
-	if r.Bidirectional && b.size > 0 && b.size+len(r.Tokens) > limit {
-		if err := b.flush(ctx); err != nil {
+	if r.Bidirectional {
+		if err := b.makeRoom(ctx, len(r.Tokens)); err != nil {
 			return err
 		}
 	}
@@ -53,6 +53,31 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	return nil
 }
 
+// addGroup takes on the nodes that are encoded together with node i. Whatever is summed
+// is summed in their canonical order.
+func (b *batcher) addGroup(ctx context.Context, i int32) error {
+	n := &b.nodes[i]
+	if err := b.makeRoom(ctx, n.tokens); err != nil {
+		return err
+	}
+	for _, m := range n.group {
+		r := b.nodeRun(m, n.kv)
+		r.Whole = true
+		b.runs = append(b.runs, r)
+	}
+	b.size += n.tokens
+	b.done = append(b.done, i)
+	return nil
+}
+
+// makeRoom begins a new pass if what must not be cut does not fit this one.
+func (b *batcher) makeRoom(ctx context.Context, tokens int) error {
+	if b.size == 0 || b.size+tokens <= b.e.settings.batchTokens {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
 // flush runs the batch and hands the nodes that are complete to the cache.
 func (b *batcher) flush(ctx context.Context) error {
 	if err := b.e.scheduler.forward(ctx, b.job, b.runs, false); err != nil {
@@ -62,7 +87,7 @@ func (b *batcher) flush(ctx context.Context) error {
 		n := &b.nodes[i]
 		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.e.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
-		b.encoded += n.kv.Tokens()
+		b.encoded += n.tokens
 	}
 	b.runs, b.done, b.size = b.runs[:0], b.done[:0], 0
 	return nil

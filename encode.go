@@ -38,10 +38,15 @@ type session struct {
 
 // node is one node of the plan other than the query.
 type node struct {
-	key     kvcache.Key
-	sources []source // canonical order
+	key     kvcache.Key // of its KV
+	name    kvcache.Key // under which its readers' keys have it; key unless it is in a group
+	sources []source    // canonical order
 	depth   int
-	twin    int32 // an earlier node with the same key, or −1
+	twin    int32   // the node whose KV holds this one's: an earlier one with the same key, the first of the group; or −1
+	group   []int32 // of the first of a group: all of it in canonical order
+	from    int     // first row in the KV
+	rows    int     // of the KV
+	tokens  int     // in the KV
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
@@ -53,9 +58,10 @@ type node struct {
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
-	node  int32
-	shift int // reader's base − source's base
-	score posenc.Score
+	node   int32
+	shift  int // reader's base − source's base
+	score  posenc.Score
+	ranked bool
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
@@ -76,23 +82,40 @@ func (e *Engine) keyed(p *Plan) (*session, error) {
 	last := p.layout.Query()
 	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
 	seen := make(map[kvcache.Key]int32, last)
-	for i := range s.nodes {
+	for i := 0; i < last; {
+		lo, hi := p.layout.Group(i)
+		if hi-lo > 1 {
+			s.join(lo, hi)
+		} else {
+			s.single(i)
+		}
 		n := &s.nodes[i]
-		var keyed []kvcache.Source
-		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
-		for _, src := range n.sources {
-			n.depth = max(n.depth, s.nodes[src.node].depth+1)
-		}
-		if twin, ok := seen[n.key]; ok {
-			n.twin = twin
-			continue
-		}
 		n.twin = -1
-		seen[n.key] = int32(i)
+		if twin, ok := seen[n.key]; ok {
+			for ; lo < hi; lo++ {
+				s.nodes[lo].twin = twin
+			}
+		} else {
+			seen[n.key] = int32(i)
+		}
+		i = hi
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// single keys node i, which is encoded by itself.
+func (s *session) single(i int) {
+	n := &s.nodes[i]
+	var keyed []kvcache.Source
+	n.sources, keyed = s.canonical(i)
+	n.key = s.e.scope.KeyAs(form(s.plan.layout.Node(i)), s.plan.tokens[i], keyed)
+	n.name = n.key
+	n.tokens = len(s.plan.tokens[i])
+	n.rows = n.tokens
+	for _, src := range n.sources {
+		n.depth = max(n.depth, s.nodes[src.node].depth+1)
+	}
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
@@ -110,7 +133,6 @@ func (s *session) claimAll(wanted func(int) bool) {
 // summed: sources that share a position range form a set, so the order in which a
 // request lists them must change neither the key nor the last bit of the result.
 func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	base := s.plan.layout.Node(i).Base
 	sees := s.plan.layout.Sees(i)
 	type edge struct {
 		key  kvcache.Source
@@ -118,15 +140,13 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	}
 	edges := make([]edge, len(sees))
 	for j, seen := range sees {
-		score := s.plan.layout.Score(seen)
-		key := kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base, Scale: score.Scale, Bias: score.Bias, Power: score.Power}
-		edges[j] = edge{key, seen.Node}
+		edges[j] = edge{s.keyOf(i, seen), seen.Node}
 	}
 	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
 	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
 	for j, x := range edges {
 		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score}, x.key
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
 	}
 	return sources, keyed
 }
@@ -284,12 +304,14 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	s.job.waits = len(s.arriving) > 0
 	for _, i := range nodes {
 		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{
-			Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
-			Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
+		n.kv = kvcache.NewKV(s.e.shape(), n.rows)
+		var err error
+		if n.group == nil {
+			err = b.add(ctx, s.nodeRun(i, n.kv), i)
+		} else {
+			err = b.addGroup(ctx, i)
 		}
-		if err := b.add(ctx, r, i); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -307,12 +329,25 @@ func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
 		n := &s.nodes[src.node]
+		kv := n.kv
 		if n.twin >= 0 {
-			n = &s.nodes[n.twin]
+			kv = s.nodes[n.twin].kv
 		}
-		out[j] = model.Source{KV: n.kv, Shift: src.shift, Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power}
+		out[j] = model.Source{
+			KV: kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
+			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
+		}
 	}
 	return out
+}
+
+// nodeRun encodes all of node i into kv.
+func (s *session) nodeRun(i int32, kv *kvcache.KV) model.Run {
+	n := &s.nodes[i]
+	return model.Run{
+		Tokens: s.plan.tokens[i], KV: kv, From: n.from, Sources: s.sources(n.sources),
+		Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
+	}
 }
 
 // checkPlan refuses a plan that this engine's model cannot run.

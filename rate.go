@@ -61,18 +61,22 @@ func pairs(r model.Run) int64 {
 	n := int64(len(r.Tokens))
 	keys := int64(r.At)
 	for _, s := range r.Sources {
-		keys += int64(s.KV.Tokens())
+		keys += int64(s.Tokens())
 	}
 	return n*keys + n*(n+1)/2
 }
 
-// encodeSeconds estimates how long node i takes to encode when its sources are at
-// hand, 0 before anything was measured.
+// encodeSeconds estimates how long node i, or its group, takes to encode when its
+// sources are at hand, 0 before anything was measured.
 func (s *session) encodeSeconds(i int32) float64 {
-	n := int64(len(s.plan.tokens[i]))
-	pairs := n * (n + 1) / 2
-	for _, src := range s.nodes[i].sources {
-		pairs += n * int64(len(s.plan.tokens[src.node]))
+	work := 0.0
+	for _, m := range s.nodes[i].members(i) {
+		n := int64(len(s.plan.tokens[m]))
+		pairs := n * (n + 1) / 2
+		for _, src := range s.nodes[m].sources {
+			pairs += n * int64(len(s.plan.tokens[src.node]))
+		}
+		work += s.e.model.Config().Work(int(n), pairs)
 	}
-	return s.e.scheduler.rate.estimate(s.e.model.Config().Work(int(n), pairs))
+	return s.e.scheduler.rate.estimate(work)
 }
