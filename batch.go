@@ -18,33 +18,32 @@ type batcher struct {
 	*session
 	runs []model.Run
 	size int     // tokens in runs
+	work float64 // that the pass has room for, in multiplications
 	done []int32 // nodes whose last token is in runs
 }
 
+// minPiece is the length below which runs are not split to keep a pass short: from
+// there on, passes take as long as it takes to read the weights.
+const minPiece = 16
+
 // add takes a run on. i is the node that it completes, −1 for the query.
 func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
-	limit := b.e.settings.batchTokens
-	if r.Bidirectional {
-		if err := b.makeRoom(ctx, len(r.Tokens)); err != nil {
-			return err
-		}
-	}
 	for at := 0; at < len(r.Tokens); {
-		if b.size >= limit {
+		n := b.fit(r, at)
+		if n == 0 {
 			if err := b.flush(ctx); err != nil {
 				return err
 			}
+			n = b.fit(r, at)
 		}
-		end := min(len(r.Tokens), at+limit-b.size)
-		if r.Bidirectional {
-			end = len(r.Tokens)
-		}
+		end := at + n
 		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at), Bidirectional: r.Bidirectional}
 		if end == len(r.Tokens) {
 			piece.Logits = r.Logits
 		}
 		b.runs = append(b.runs, piece)
-		b.size += end - at
+		b.size += n
+		b.work -= b.e.scheduler.work(piece)
 		at = end
 	}
 	if i >= 0 {
@@ -57,25 +56,57 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 // is summed in their canonical order.
 func (b *batcher) addGroup(ctx context.Context, i int32) error {
 	n := &b.nodes[i]
-	if err := b.makeRoom(ctx, n.tokens); err != nil {
-		return err
+	if !b.fits(n.tokens) {
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if b.size == 0 {
+		b.work = b.e.scheduler.passWork()
 	}
 	for _, m := range n.group {
-		r := b.nodeRun(m, n.kv)
-		r.Whole = true
+		r := b.nodeRun(int(m))
+		r.KV, r.From = n.kv, b.nodes[m].from
 		b.runs = append(b.runs, r)
+		b.work -= b.e.scheduler.work(r)
 	}
 	b.size += n.tokens
 	b.done = append(b.done, i)
 	return nil
 }
 
-// makeRoom begins a new pass if what must not be cut does not fit this one.
-func (b *batcher) makeRoom(ctx context.Context, tokens int) error {
-	if b.size == 0 || b.size+tokens <= b.e.settings.batchTokens {
-		return nil
+// fit returns how many of a run's tokens, from one on, the pass at hand has room for.
+func (b *batcher) fit(r model.Run, at int) int {
+	if b.size == 0 {
+		b.work = b.e.scheduler.passWork()
 	}
-	return b.flush(ctx)
+	limit := b.e.settings.batchTokens
+	if r.Bidirectional {
+		if !b.fits(len(r.Tokens)) {
+			return 0
+		}
+		return len(r.Tokens)
+	}
+	n := min(len(r.Tokens)-at, limit-b.size)
+	if n <= 0 {
+		return 0
+	}
+	piece := model.Run{Tokens: r.Tokens[at : at+n], At: at, Sources: r.Sources}
+	if work := b.e.scheduler.work(piece); work > b.work {
+		n = min(n, int(float64(n)*max(b.work, 0)/work))
+		switch {
+		case b.size == 0:
+			n = max(n, min(minPiece, len(r.Tokens)-at, limit))
+		case n < minPiece:
+			return 0
+		}
+	}
+	return n
+}
+
+// fits reports whether what must not be cut may go with the pass at hand.
+func (b *batcher) fits(tokens int) bool {
+	return b.size == 0 || b.size+tokens <= b.e.settings.batchTokens
 }
 
 // flush runs the batch and hands the nodes that are complete to the cache.
@@ -85,9 +116,10 @@ func (b *batcher) flush(ctx context.Context) error {
 	}
 	for _, i := range b.done {
 		n := &b.nodes[i]
-		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.e.scope.ID(), Cost: b.encodeSeconds(i)})
+		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
 		b.encoded += n.tokens
+		n.encoded = true
 	}
 	b.runs, b.done, b.size = b.runs[:0], b.done[:0], 0
 	return nil

@@ -18,6 +18,7 @@ import (
 type session struct {
 	e     *Engine
 	plan  *Plan
+	scope *kvcache.Scope
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
@@ -54,6 +55,8 @@ type node struct {
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
@@ -65,8 +68,8 @@ type source struct {
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
-func (e *Engine) begin(p *Plan) (*session, error) {
-	s, err := e.keyed(p)
+func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +78,19 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 }
 
 // keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan) (*session, error) {
+func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
+	r := running{namespace: e.naming.Namespace}
+	for _, o := range options {
+		if o != nil {
+			o(&r)
+		}
+	}
+	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
+	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
 	for i := 0; i < last; {
 		lo, hi := p.layout.Group(i)
@@ -109,13 +119,23 @@ func (s *session) single(i int) {
 	n := &s.nodes[i]
 	var keyed []kvcache.Source
 	n.sources, keyed = s.canonical(i)
-	n.key = s.e.scope.KeyAs(form(s.plan.layout.Node(i)), s.plan.tokens[i], keyed)
+	n.key = s.scope.KeyAs(form(s.plan.layout.Node(i)), s.plan.tokens[i], keyed)
 	n.name = n.key
 	n.tokens = len(s.plan.tokens[i])
 	n.rows = n.tokens
 	for _, src := range n.sources {
 		n.depth = max(n.depth, s.nodes[src.node].depth+1)
 	}
+}
+
+// scopeOf returns the scope of a namespace.
+func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
+	if namespace == e.naming.Namespace {
+		return e.scope
+	}
+	c := e.naming
+	c.Namespace = namespace
+	return kvcache.NewScope(c)
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
@@ -307,7 +327,9 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		n.kv = kvcache.NewKV(s.e.shape(), n.rows)
 		var err error
 		if n.group == nil {
-			err = b.add(ctx, s.nodeRun(i, n.kv), i)
+			r := s.nodeRun(int(i))
+			r.KV = n.kv
+			err = b.add(ctx, r, i)
 		} else {
 			err = b.addGroup(ctx, i)
 		}
@@ -322,6 +344,19 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		}
 	}
 	return b.flush(ctx)
+}
+
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	lo, hi := s.plan.layout.Group(i)
+	return model.Run{
+		Tokens: s.plan.tokens[i], Sources: s.sources(sources),
+		Bidirectional: s.plan.layout.Node(i).Bidirectional, Whole: hi-lo > 1,
+	}
 }
 
 // sources points a run at the KV of what it attends to.
@@ -339,15 +374,6 @@ func (s *session) sources(list []source) []model.Source {
 		}
 	}
 	return out
-}
-
-// nodeRun encodes all of node i into kv.
-func (s *session) nodeRun(i int32, kv *kvcache.KV) model.Run {
-	n := &s.nodes[i]
-	return model.Run{
-		Tokens: s.plan.tokens[i], KV: kv, From: n.from, Sources: s.sources(n.sources),
-		Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
-	}
 }
 
 // checkPlan refuses a plan that this engine's model cannot run.

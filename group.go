@@ -47,13 +47,13 @@ func (s *session) join(lo, hi int) {
 		all[k].Key = g.colours[m]
 	}
 	first := &s.nodes[lo]
-	first.key = s.e.scope.KeyAs("group", nil, all)
+	first.key = s.scope.KeyAs("group", nil, all)
 	rows := 0
 	for k, m := range order {
 		order[k] += int32(lo)
 		n := &s.nodes[order[k]]
 		n.from = rows
-		n.name = s.e.scope.KeyAs("member of "+string(first.key[:]), nil, []kvcache.Source{{Key: g.colours[m]}})
+		n.name = s.scope.KeyAs("member of "+string(first.key[:]), nil, []kvcache.Source{{Key: g.colours[m]}})
 		end := rows + len(s.plan.tokens[order[k]])
 		first.rows, first.tokens = end, first.tokens+end-rows
 		rows = (end + attention.PanelKeys - 1) / attention.PanelKeys * attention.PanelKeys
@@ -97,18 +97,18 @@ func (s *session) colour(lo, hi int) *colouring {
 				g.members[m] = append(g.members[m], seen.Node-int32(lo))
 			}
 		}
-		g.colours[m] = s.e.scope.KeyAs("grouped "+form(l.Node(lo+m)), s.plan.tokens[lo+m], outer)
+		g.colours[m] = s.scope.KeyAs("grouped "+form(l.Node(lo+m)), s.plan.tokens[lo+m], outer)
 	}
 	distinct := g.distinct()
 	for round := 1; ; round++ {
 		if round > maxRounds {
 			for m := range g.colours {
-				g.colours[m] = s.e.scope.KeyAs(fmt.Sprint("listed ", m), nil, []kvcache.Source{{Key: g.colours[m]}})
+				g.colours[m] = s.scope.KeyAs(fmt.Sprint("listed ", m), nil, []kvcache.Source{{Key: g.colours[m]}})
 			}
 			distinct = len(g.colours)
 		}
 		before := distinct
-		g.refine(s.e.scope)
+		g.refine(s.scope)
 		if distinct = g.distinct(); distinct == before {
 			return g
 		}

@@ -54,6 +54,7 @@ type Run struct {
 	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
 	// Nil asks for none.
 	Logits []float32
+	Probe  *Probe // nil: nothing is asked
 }
 
 // Workspace holds the buffers of a forward pass. It grows to the largest batch it
@@ -70,6 +71,7 @@ type Workspace struct {
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
 	ranks                        bool // a run of the pass has sources to be ranked
+	probing                      probing
 }
 
 // SourceError says that a run could not attend to one of its sources. Err is what
@@ -110,6 +112,9 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 			return err
 		}
 	}
+	m.keepLast(ws.x, ws.h, runs)
+	m.gather(ws.x, runs, true)
+	m.gather(ws.h, runs, true)
 	m.logits(ws, runs)
 	return nil
 }
@@ -125,6 +130,11 @@ func (m *Model) check(runs []Run) (total, parts int, ranks bool, err error) {
 		for j := range r.Sources {
 			if err := m.checkSource(r, &r.Sources[j]); err != nil {
 				return 0, 0, false, fmt.Errorf("model: run %d: source %d %w", i, j, err)
+			}
+		}
+		if r.Probe != nil {
+			if err := r.Probe.check(m.config, r); err != nil {
+				return 0, 0, false, fmt.Errorf("model: run %d: %w", i, err)
 			}
 		}
 		total += len(r.Tokens)
@@ -217,8 +227,8 @@ func (m *Model) embed(x []float32, runs []Run) error {
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
 // The last sum is left in ws.h for whoever reads x next. Of the last layer only the
-// keys and values are needed of all rows; the others are done for the rows whose
-// logits are asked for, which then stand together at the front of ws.x and ws.h.
+// keys and values are needed of all rows; the others are done for the rows that are
+// asked for more, see rows, which then stand together at the front of ws.x and ws.h.
 func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -227,6 +237,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
+	m.keepHidden(ws.x, i, runs)
 	last, rows := i == len(m.layers)-1, total
 	if last {
 		rows = m.asked(runs)
@@ -249,12 +260,12 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	if rows == 0 {
 		return nil
 	}
-	if err := await(ctx, i, last, runs); err != nil {
+	if err := m.await(ctx, i, last, runs); err != nil {
 		return err
 	}
 	if rows < total {
-		m.gather(ws.x, runs)
-		m.gather(ws.h, runs)
+		m.gather(ws.x, runs, false)
+		m.gather(ws.h, runs, false)
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
@@ -268,6 +279,9 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		return err
 	}
 	ws.tempered.join(c.HeadDim)
+	if err := m.masses(ws, i, last, runs); err != nil {
+		return err
+	}
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
@@ -276,11 +290,21 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	return nil
 }
 
+// rows returns how many of a run's rows, its last ones, go through all of a layer: in
+// the last layer those whose logits are asked for, or all of a run with a probe.
+func (m *Model) rows(r *Run, last bool) int {
+	if last && r.Probe == nil {
+		return len(r.Logits) / m.config.Vocab
+	}
+	return len(r.Tokens)
+}
+
 // await waits until a layer of all that the runs attend to is there. In the last layer
-// only runs that are asked for logits attend.
-func await(ctx context.Context, layer int, last bool, runs []Run) error {
-	for i, r := range runs {
-		if last && len(r.Logits) == 0 {
+// only runs that are asked for something attend.
+func (m *Model) await(ctx context.Context, layer int, last bool, runs []Run) error {
+	for i := range runs {
+		r := &runs[i]
+		if m.rows(r, last) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -295,23 +319,31 @@ func await(ctx context.Context, layer int, last bool, runs []Run) error {
 	return nil
 }
 
-// asked returns how many rows' logits the runs ask for.
+// asked returns how many rows of all runs go through all of the last layer.
 func (m *Model) asked(runs []Run) int {
 	n := 0
-	for _, r := range runs {
-		n += len(r.Logits)
+	for i := range runs {
+		n += m.rows(&runs[i], true)
 	}
-	return n / m.config.Vocab
+	return n
 }
 
-// gather moves the rows whose logits are asked for to the front of x.
-func (m *Model) gather(x []float32, runs []Run) {
+// gather moves the rows of x that go through all of the last layer to the front and,
+// after that layer, those of them whose logits are asked for.
+func (m *Model) gather(x []float32, runs []Run, after bool) {
 	h := m.config.Hidden
 	to, end := 0, 0
-	for _, r := range runs {
-		end += len(r.Tokens) * h
-		n := len(r.Logits) / m.config.Vocab * h
-		copy(x[to:to+n], x[end-n:end])
+	for i := range runs {
+		r := &runs[i]
+		rows, n := len(r.Tokens), m.rows(r, true)
+		if after {
+			rows, n = n, len(r.Logits)/m.config.Vocab
+		}
+		end += rows * h
+		n *= h
+		if to < end-n {
+			copy(x[to:to+n], x[end-n:end])
+		}
 		to += n
 	}
 }
@@ -352,6 +384,9 @@ func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
 		for at := 0; at < rows; at += n {
 			q := attention.Query{
 				Q: ws.q[(row+at)*width : (row+at+n)*width], Out: ws.mix[(row+at)*width : (row+at+n)*width], Rows: n, Decode: r.Decode,
+			}
+			if r.asksMass() {
+				q.LSE = ws.probing.total[(row+at)*m.config.Heads:][:n*m.config.Heads]
 			}
 			var offsets []int
 			if ws.ranks {
@@ -395,7 +430,7 @@ func (ws *Workspace) attendTo(q attention.Query, r *Run, layer, skip int, offset
 			}
 		}
 		if len(ws.parts) > first {
-			q.Out, q.Parts = nil, ws.parts[first:len(ws.parts):len(ws.parts)]
+			q.Out, q.LSE, q.Parts = nil, nil, ws.parts[first:len(ws.parts):len(ws.parts)]
 			ws.queries = append(ws.queries, q)
 			ws.tempered.add(rest, len(ws.queries)-1, power)
 		}
@@ -485,4 +520,5 @@ func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 		// Queries hold views of parts, so it must not move while it is filled.
 		ws.parts = make([]attention.Part, 0, parts)
 	}
+	ws.probing.resize(c, total, runs)
 }

@@ -98,14 +98,6 @@ func (m *Model) rank(ws *Workspace, layer int, last bool, runs []Run) error {
 	return nil
 }
 
-// rows returns how many of a run's rows attend in a layer.
-func (m *Model) rows(r *Run, last bool) int {
-	if last {
-		return len(r.Logits) / m.config.Vocab
-	}
-	return len(r.Tokens)
-}
-
 // unrotate turns back the keys of all sources that are to be weighed.
 func (m *Model) unrotate(s *ranking, layer int, runs []Run) {
 	if s.body == nil {
