@@ -104,19 +104,24 @@ func (x *exchange) native() (n *native, p *graphkv.Plan, release func(), err err
 	if err := x.decode(n); err != nil {
 		return nil, nil, nil, err
 	}
-	if release, err = x.admit(); err != nil {
+	leave, err := x.admit()
+	if err != nil {
 		return nil, nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
+	if p, err = x.planOf(n); err != nil {
+		leave()
+		return nil, nil, nil, err
+	}
+	return n, p, leave, nil
+}
+
+// planOf returns a request's plan, or makes it.
+func (x *exchange) planOf(n *native) (*graphkv.Plan, error) {
 	if n.plan != nil {
 		if k := n.plan.Len(); k > x.limits.Segments {
-			return nil, nil, nil, tooLarge("plan", "too_many_segments", "the plan has %d nodes, the limit is %d", k, x.limits.Segments)
+			return nil, tooLarge("plan", "too_many_segments", "the plan has %d nodes, the limit is %d", k, x.limits.Segments)
 		}
-		return n, n.plan, release, x.checkPlan("plan", n.plan)
+		return n.plan, x.checkPlan("plan", n.plan)
 	}
 	for i := range n.request.Segments {
 		s := &n.request.Segments[i]
@@ -125,12 +130,11 @@ func (x *exchange) native() (n *native, p *graphkv.Plan, release func(), err err
 		}
 		known, ok := x.documents.get(x.info.Namespace, s.ID)
 		if !ok {
-			return nil, nil, nil, unknownDocument("segments", s.ID)
+			return nil, unknownDocument("segments", s.ID)
 		}
 		s.Tokens = known.tokens
 	}
-	p, err = x.compile("", n.request)
-	return n, p, release, err
+	return x.compile("", n.request)
 }
 
 // wireResult is an answer in the library's form.

@@ -32,7 +32,9 @@ func (x *exchange) body() ([]byte, error) {
 	}
 	_ = x.control.SetReadDeadline(time.Now().Add(x.limits.BodyTime))
 	data, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
-	_ = x.control.SetReadDeadline(time.Time{})
+	if err == nil { // or else the deadline is for the rest, which is skipped
+		_ = x.control.SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
