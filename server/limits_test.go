@@ -121,11 +121,14 @@ func (s *service) waitLoad(running, waiting int) {
 }
 
 func TestQueue(t *testing.T) {
-	s := serve(t, Options{Limits: Limits{Concurrent: 1, Queue: 1, QueueTime: 100 * time.Millisecond}})
 	const path = "/v1/chat/completions"
-	let := s.occupy()
+	s := serve(t, Options{Limits: Limits{Concurrent: 1, Queue: 1, QueueTime: 30 * time.Millisecond}})
+	defer s.occupy()()
 	resp, _ := s.refuse(429, "queue_timeout", "POST", path, chatBody(``))
 	retryAfter(t, resp)
+
+	s = serve(t, Options{Limits: Limits{Concurrent: 1, Queue: 1}})
+	let := s.occupy()
 
 	waiting := make(chan int)
 	ctx, cancel := context.WithCancel(t.Context())

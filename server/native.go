@@ -99,20 +99,16 @@ func (n *native) readPlan(plan json.RawMessage, fields map[string]json.RawMessag
 }
 
 // native reads a request, waits until it may run, and makes its plan.
-func (x *exchange) native() (n *native, p *graphkv.Plan, release func(), err error) {
-	n = new(native)
+func (x *exchange) native() (*native, *graphkv.Plan, error) {
+	n := new(native)
 	if err := x.decode(n); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	leave, err := x.admit()
-	if err != nil {
-		return nil, nil, nil, err
+	if err := x.admit(); err != nil {
+		return nil, nil, err
 	}
-	if p, err = x.planOf(n); err != nil {
-		leave()
-		return nil, nil, nil, err
-	}
-	return n, p, leave, nil
+	p, err := x.planOf(n)
+	return n, p, err
 }
 
 // planOf returns a request's plan, or makes it.
@@ -144,11 +140,10 @@ type wireResult struct {
 }
 
 func (x *exchange) generate() error {
-	n, p, release, err := x.native()
+	n, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	if !n.length {
 		p = p.WithMaxTokens(min(graphkv.DefaultMaxTokens, x.limits.MaxTokens))
 	}
@@ -189,11 +184,10 @@ func (x *exchange) generate() error {
 
 // prepare encodes what is missing of a plan, so that a later request finds it.
 func (x *exchange) prepare() error {
-	_, p, release, err := x.native()
+	_, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	usage, err := x.engine.Prepare(x.ctx, p, graphkv.InNamespace(x.info.Namespace))
 	if err != nil {
 		return err
@@ -241,11 +235,10 @@ type maskSummary struct {
 
 // plan shows a plan without running it.
 func (x *exchange) plan() error {
-	n, p, release, err := x.native()
+	n, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	tokens := p.Layout().Tokens()
 	block := max(1, (tokens+defaultMaskSide-1)/defaultMaskSide)
 	if n.Block != nil {
