@@ -3,54 +3,33 @@
 package server
 
 import (
-	"log/slog"
+	"errors"
+	"net/http"
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/mask"
 )
 
 // trace answers a chat request, always as a stream, and tells in it what happened on the
-// way: an event for the plan and its mask, one when all nodes are at hand with where each
-// came from, the answer piece by piece, its figures, and what every reader read.
+// way. Events have a name in their field "event": "plan" with the nodes; "prepared" when
+// all nodes are at hand, with where each came from; "text" for every piece of the answer;
+// "done" with its figures; "read" with what every reader paid attention to; "mask" with
+// the blocks of the attention mask.
 func (x *exchange) trace() error {
 	var q chatRequest
-	if err := x.decode(&q); err != nil {
-		return err
-	}
-	turn, err := x.readChat(&q)
+	t, err := x.turn(&q)
 	if err != nil {
 		return err
-	}
-	release, err := x.admit()
-	if err != nil {
-		return err
-	}
-	defer release()
-	r, err := x.converse(turn.messages, &q.extension)
-	if err != nil {
-		return err
-	}
-	p, err := x.compile("messages", r)
-	if err != nil {
-		return err
-	}
-	p = p.WithMaxTokens(turn.maxTokens).WithStop(q.Stop...)
-	x.logPrompt(func() []slog.Attr {
-		return []slog.Attr{slog.Any("messages", turn.messages), slog.Any("documents", q.Documents)}
-	})
-	plan, err := tracedPlanOf(p, r)
-	if err != nil {
-		return refused("messages", err)
 	}
 	stream := x.events()
-	if err := stream.emit(plan); err != nil {
+	if err := stream.emit(tracedPlanOf(t)); err != nil {
 		return err
 	}
-	return stream.close(x.traced(stream, p, turn))
+	return stream.close(x.traced(stream, t))
 }
 
-// traced runs a plan and tells.
-func (x *exchange) traced(stream *events, p *graphkv.Plan, turn chatTurn) error {
+// traced runs a turn and tells.
+func (x *exchange) traced(stream *events, t *turn) error {
 	var origins []graphkv.NodeOrigin
 	tell := func() error { // what the engine has told meanwhile
 		if origins == nil {
@@ -60,12 +39,12 @@ func (x *exchange) traced(stream *events, p *graphkv.Plan, turn chatTurn) error 
 		origins = nil
 		return stream.emit(e)
 	}
-	result, err := x.answer(p, func(text string) error {
+	result, err := x.answer(t.plan, func(text string) error {
 		if err := tell(); err != nil {
 			return err
 		}
 		return stream.emit(tracedText{"text", text})
-	}, graphkv.WithSampling(turn.sampling), graphkv.OnPrepared(func(o []graphkv.NodeOrigin) { origins = o }))
+	}, graphkv.WithSampling(t.sampling), graphkv.OnPrepared(func(o []graphkv.NodeOrigin) { origins = o }))
 	if err != nil {
 		return err
 	}
@@ -75,17 +54,23 @@ func (x *exchange) traced(stream *events, p *graphkv.Plan, turn chatTurn) error 
 	if err := stream.emit(tracedResult{"done", result}); err != nil {
 		return err
 	}
-	explanation, err := x.engine.Explain(x.ctx, p, graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace))
+	explanation, err := x.engine.Explain(x.ctx, t.plan, graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace))
 	if err != nil {
 		return err
 	}
-	return stream.emit(tracedReaders{"read", tracedReadersOf(explanation)})
+	if err := stream.emit(tracedReadersOf(explanation)); err != nil {
+		return err
+	}
+	e, err := x.tracedMask(t)
+	if err != nil {
+		return err
+	}
+	return stream.emit(e)
 }
 
 type tracedPlan struct {
 	Event string       `json:"event"` // "plan"
 	Nodes []tracedNode `json:"nodes"`
-	Mask  tracedMask   `json:"mask"`
 }
 
 type tracedNode struct {
@@ -96,13 +81,20 @@ type tracedNode struct {
 	Base    int    `json:"base"`
 }
 
-// tracedMask is a mask's blocks that are not empty, as [row, column, "full" or "partial"].
-type tracedMask struct {
-	Block   int      `json:"block"` // tokens along a block's side
-	Side    int      `json:"side"`  // blocks along the mask's side
-	Tokens  int      `json:"tokens"`
-	Density float64  `json:"density"`
-	Blocks  [][3]any `json:"blocks"`
+func tracedPlanOf(t *turn) tracedPlan {
+	return tracedPlan{"plan", tracedNodesOf(t.plan, t.request)}
+}
+
+func tracedNodesOf(p *graphkv.Plan, r *graphkv.Request) []tracedNode {
+	nodes := make([]tracedNode, p.Len())
+	for i := range nodes {
+		n := p.Layout().Node(i)
+		nodes[i] = tracedNode{ID: p.ID(i), Round: n.Round, Tokens: n.Len, Base: n.Base}
+		if n.Segment >= 0 && n.Segment < len(r.Segments) {
+			nodes[i].Segment = r.Segments[n.Segment].ID
+		}
+	}
+	return nodes
 }
 
 type tracedOrigins struct {
@@ -125,7 +117,7 @@ type tracedReaders struct {
 	Readers []tracedReader `json:"readers"`
 }
 
-// tracedReader is a reader's attention, summed up over layers and heads.
+// tracedReader is a reader's attention, the mean over layers and heads.
 type tracedReader struct {
 	ID    string       `json:"id"`
 	Reads []tracedRead `json:"reads"`
@@ -136,52 +128,71 @@ type tracedRead struct {
 	Mass float64 `json:"mass"`
 }
 
-func tracedPlanOf(p *graphkv.Plan, r *graphkv.Request) (*tracedPlan, error) {
-	l := p.Layout()
-	m, err := p.Mask(min(maskBlock(l.Tokens()), mask.MaxBlockSize))
+func tracedReadersOf(x *graphkv.Explanation) tracedReaders {
+	e := tracedReaders{"read", make([]tracedReader, len(x.Readers))}
+	for i, r := range x.Readers {
+		e.Readers[i] = tracedReader{ID: r.ID, Reads: make([]tracedRead, len(r.Reads))}
+		for j, s := range r.Reads {
+			e.Readers[i].Reads[j] = tracedRead{s.ID, s.Mass}
+		}
+	}
+	return e
+}
+
+// tracedMask is a mask over the tokens of the given nodes: the blocks that are not empty,
+// as [row, column, "full" or "partial"].
+type tracedMask struct {
+	Event   string       `json:"event"` // "mask"
+	Nodes   []tracedNode `json:"nodes"`
+	Block   int          `json:"block"` // tokens along a block's side
+	Side    int          `json:"side"`  // blocks along the mask's side
+	Tokens  int          `json:"tokens"`
+	Density float64      `json:"density"`
+	Blocks  [][3]any     `json:"blocks"`
+}
+
+// tracedMask lowers a plan that has run. Which tokens some repairs encode is known only
+// since then.
+func (x *exchange) tracedMask(t *turn) (*tracedMask, error) {
+	low, err := t.plan.Lower(nil)
+	if errors.Is(err, graphkv.ErrRepairUnknown) {
+		var repaired [][]int
+		if repaired, err = x.engine.Repaired(x.ctx, t.plan, graphkv.InNamespace(x.info.Namespace)); err != nil {
+			return nil, err
+		}
+		low, err = t.plan.Lower(repaired)
+	}
 	if err != nil {
 		return nil, err
 	}
-	e := &tracedPlan{Event: "plan", Mask: tracedMask{Block: m.BlockSize(), Side: m.Side(), Tokens: m.Tokens(), Density: m.Density()}}
-	for i := range l.Len() {
-		n := l.Node(i)
-		node := tracedNode{ID: p.ID(i), Round: n.Round, Tokens: n.Len, Base: n.Base}
-		if n.Segment >= 0 && n.Segment < len(r.Segments) {
-			node.Segment = r.Segments[n.Segment].ID
-		}
-		e.Nodes = append(e.Nodes, node)
+	m, err := mask.New(low.Layout(), maskBlock(low.Layout().Tokens()))
+	if err != nil {
+		return nil, err
+	}
+	e := &tracedMask{
+		Event: "mask", Nodes: tracedNodesOf(low, t.request),
+		Block: m.BlockSize(), Side: m.Side(), Tokens: m.Tokens(), Density: m.Density(),
 	}
 	for b := range m.All() {
-		e.Mask.Blocks = append(e.Mask.Blocks, [3]any{b.Row, b.Col, b.Kind.String()})
+		e.Blocks = append(e.Blocks, [3]any{b.Row, b.Col, b.Kind.String()})
 	}
 	return e, nil
 }
 
-func tracedReadersOf(x *graphkv.Explanation) []tracedReader {
-	out := make([]tracedReader, len(x.Readers))
-	for i, r := range x.Readers {
-		out[i] = tracedReader{ID: r.ID, Reads: make([]tracedRead, len(r.Reads))}
-		for j, s := range r.Reads {
-			out[i].Reads[j] = tracedRead{s.ID, s.Mass}
-		}
-	}
-	return out
-}
-
-// strategy is one of the list of strategies.
-type strategy struct {
+// listedStrategy is one of the list of strategies.
+type listedStrategy struct {
 	ID    graphkv.Strategy `json:"id"`
 	About string           `json:"about"`
 }
 
-// listStrategies lists what "graphkv": {"strategy": …} may name.
+// listStrategies lists what a request may name.
 func (x *exchange) listStrategies() error {
-	var list []strategy
+	var list []listedStrategy
 	for _, s := range graphkv.Strategies() {
-		list = append(list, strategy{s, s.About()})
+		list = append(list, listedStrategy{s, s.About()})
 	}
-	return x.write(200, struct {
-		Object string     `json:"object"`
-		Data   []strategy `json:"data"`
+	return x.write(http.StatusOK, struct {
+		Object string           `json:"object"`
+		Data   []listedStrategy `json:"data"`
 	}{"list", list})
 }

@@ -130,7 +130,7 @@ func TestAskingTwice(t *testing.T) {
 	ask(t, ctx)
 	require.Contains(t, eval[string](t, ctx, `document.querySelector("[data-strategy=graphkv] .text").textContent`), "Gehry")
 	cold := figure(t, ctx, "graphkv", "ttft")
-	require.Zero(t, figure(t, ctx, "graphkv", "reused"))
+	require.Less(t, figure(t, ctx, "graphkv", "reused"), 40.0, "no more than the prompt in front, which sequential has read before")
 	require.Equal(t, 5, eval[int](t, ctx, `document.querySelectorAll("#graph .node.encoded").length`))
 
 	// Masses of the answer's reads are at most 1 together, and widths follow them.
