@@ -12,7 +12,8 @@ import (
 
 // batcher packs runs into forward passes of at most the engine's batch size. Runs
 // come in encoding order, so a source is in the same pass or an earlier one. A run
-// that does not fit is split: its pieces attend to the rows before them.
+// that does not fit is split: its pieces attend to the rows before them. What must be
+// encoded in one piece and is longer than a batch has a pass of its own.
 type batcher struct {
 	*session
 	runs []model.Run
@@ -23,14 +24,22 @@ type batcher struct {
 // add takes a run on. i is the node that it completes, −1 for the query.
 func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	limit := b.e.settings.batchTokens
+	if r.Bidirectional && b.size > 0 && b.size+len(r.Tokens) > limit {
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
+	}
 	for at := 0; at < len(r.Tokens); {
-		if b.size == limit {
+		if b.size >= limit {
 			if err := b.flush(ctx); err != nil {
 				return err
 			}
 		}
 		end := min(len(r.Tokens), at+limit-b.size)
-		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at)}
+		if r.Bidirectional {
+			end = len(r.Tokens)
+		}
+		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at), Bidirectional: r.Bidirectional}
 		if end == len(r.Tokens) {
 			piece.Logits = r.Logits
 		}

@@ -147,6 +147,8 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.Block(prefix, lengths, query)
 	case PCW:
 		return posenc.PCW(prefix, lengths, query)
+	case APE:
+		return posenc.APE(prefix, lengths, c.r.APE.options(), query)
 	case GraphKV:
 		return posenc.GraphKV(prefix, lengths, query)
 	case GraphKVTopK:
@@ -230,6 +232,9 @@ func (c *compiler) egos() ([]posenc.EgoGraph, error) {
 // dag lays the graph out as it is. With a centre, only that and its ancestors.
 func (c *compiler) dag() (*posenc.Layout, error) {
 	o := posenc.DAGOptions{Rounds: c.r.Rounds, Positions: posenc.Shared}
+	if len(c.r.VisibleRounds) > 0 {
+		o.VisibleRounds = c.r.VisibleRounds
+	}
 	if c.r.Positions == SequentialPositions {
 		o.Positions = posenc.SequentialPositions
 	}

@@ -28,6 +28,10 @@
 //     after the other.
 //   - [PCW]: every segment alone, all at positions [P, P+L_i); the query stands at
 //     P + max L (Parallel Context Windows, Ratner et al., 2023).
+//   - [APE]: as PCW, with a temperature T on the segments' scores at the query and the
+//     answer, and with their joint log-sum-exp times S·T, S being the scaling factor;
+//     optionally the segments attend to the prefix (Adaptive Parallel Encoding, Yang
+//     et al., 2025).
 //   - [GraphKV]: round 0 encodes every segment alone. Round 1 encodes every segment
 //     again over round 0 of all segments, which stand end to end from 0. The query
 //     sees the prefix, round 0 and round 1, end to end.
@@ -37,9 +41,11 @@
 //   - [EgoBatch]: several ego graphs side by side.
 //   - [DAG]: any graph. A segment attends to its sources and itself; r rounds unroll
 //     cycles. Segments of one depth share a range of positions or, on request, all
-//     stand one after the other. The query sees every segment's last round.
+//     stand one after the other. The query sees every segment's last round, or the
+//     rounds that the request names.
 //
-// The first seven are laid out exactly as the published system does.
+// [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
+// exactly as the published system does.
 //
 // # What is exact
 //

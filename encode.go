@@ -5,10 +5,12 @@ package graphkv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // session is one request at work: which node's KV it has, which it must encode
@@ -49,10 +51,11 @@ type node struct {
 	asked   bool             // the lower tiers were asked, which is done once
 }
 
-// source is an edge: a node and where it stands relative to its reader.
+// source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
 	node  int32
 	shift int // reader's base − source's base
+	score posenc.Score
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
@@ -77,7 +80,7 @@ func (e *Engine) keyed(p *Plan) (*session, error) {
 		n := &s.nodes[i]
 		var keyed []kvcache.Source
 		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.Key(p.tokens[i], keyed)
+		n.key = e.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
 		for _, src := range n.sources {
 			n.depth = max(n.depth, s.nodes[src.node].depth+1)
 		}
@@ -115,14 +118,25 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	}
 	edges := make([]edge, len(sees))
 	for j, seen := range sees {
-		edges[j] = edge{kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base}, seen.Node}
+		score := s.plan.layout.Score(seen)
+		key := kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base, Scale: score.Scale, Bias: score.Bias, Power: score.Power}
+		edges[j] = edge{key, seen.Node}
 	}
 	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
 	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
 	for j, x := range edges {
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base}, x.key
+		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score}, x.key
 	}
 	return sources, keyed
+}
+
+// form names how a node is encoded if not causally, for its key.
+func form(n posenc.Node) string {
+	if n.Bidirectional {
+		return "bidirectional"
+	}
+	return ""
 }
 
 // claim takes node i from the cache, or takes it on, or finds that another request
@@ -271,7 +285,10 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	for _, i := range nodes {
 		n := &s.nodes[i]
 		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
+		r := model.Run{
+			Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
+			Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
+		}
 		if err := b.add(ctx, r, i); err != nil {
 			return err
 		}
@@ -293,7 +310,7 @@ func (s *session) sources(list []source) []model.Source {
 		if n.twin >= 0 {
 			n = &s.nodes[n.twin]
 		}
-		out[j] = model.Source{KV: n.kv, Shift: src.shift}
+		out[j] = model.Source{KV: n.kv, Shift: src.shift, Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power}
 	}
 	return out
 }
@@ -307,6 +324,9 @@ func (e *Engine) checkPlan(p *Plan) error {
 				return &TokenError{Node: p.ids[i], Token: id, Vocab: vocab}
 			}
 		}
+	}
+	if heads := p.layout.Heads(); heads != 0 && heads != e.model.Config().Heads {
+		return fmt.Errorf("graphkv: the plan's biases are for %d heads, the model has %d", heads, e.model.Config().Heads)
 	}
 	if tokens := p.layout.Tokens(); tokens > e.settings.promptTokens {
 		return &PromptError{Tokens: tokens, Limit: e.settings.promptTokens}

@@ -93,7 +93,10 @@ func (s *session) answer() *answer {
 // prefill encodes what is missing and the query.
 func (a *answer) prefill(ctx context.Context) error {
 	tokens := a.plan.tokens[a.plan.layout.Query()]
-	query := model.Run{Tokens: tokens, KV: kvcache.NewKV(a.e.model.Config().KVShape(), len(tokens)), Logits: a.logits}
+	query := model.Run{
+		Tokens: tokens, KV: kvcache.NewKV(a.e.model.Config().KVShape(), len(tokens)), Logits: a.logits,
+		Bidirectional: a.plan.layout.Node(a.plan.layout.Query()).Bidirectional,
+	}
 	if err := a.encode(ctx, &query); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/graphkv/graphkv/mask"
@@ -92,7 +93,11 @@ func (p *Plan) Cost() Cost {
 	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), Tokens: l.Tokens(), QueryTokens: l.Node(l.Query()).Len}
 	for i := range l.Len() {
 		n := int64(l.Node(i).Len)
-		c.Pairs += n * (n + 1) / 2
+		if l.Node(i).Bidirectional {
+			c.Pairs += n * n
+		} else {
+			c.Pairs += n * (n + 1) / 2
+		}
 		for _, s := range l.Sees(i) {
 			c.Pairs += n * int64(l.Node(int(s.Node)).Len)
 		}
@@ -112,24 +117,58 @@ type planNode struct {
 	Base   int        `json:"base"`
 	Tokens []int32    `json:"tokens"`
 	Sees   []planSeen `json:"sees"`
+
+	Bidirectional bool `json:"bidirectional,omitempty"`
 }
 
 type planSeen struct {
-	ID   string `json:"id"`
-	Base int    `json:"base"`
+	ID    string        `json:"id"`
+	Base  int           `json:"base"`
+	Scale float32       `json:"scale,omitempty"`
+	Bias  []biasFloat32 `json:"bias,omitempty"`
+	Power float32       `json:"power,omitempty"`
+}
+
+// biasFloat32 is a number of a bias in JSON, where null stands for −Inf, which hides a
+// source from a head.
+type biasFloat32 float32
+
+// MarshalJSON writes a number or null.
+func (b biasFloat32) MarshalJSON() ([]byte, error) {
+	if math.IsInf(float64(b), -1) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float32(b))
+}
+
+// UnmarshalJSON reads a number or null.
+func (b *biasFloat32) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		*b = biasFloat32(math.Inf(-1))
+		return nil
+	}
+	return json.Unmarshal(data, (*float32)(b))
 }
 
 // MarshalJSON writes the plan's exchange form:
 //
 //	{"nodes": [{"id", "base", "tokens", "sees": [{"id", "base"}…]}…]}
 //
-// in encoding order, the query last.
+// in encoding order, the query last. A node may have "bidirectional", and what it sees
+// "scale", "bias" (a number per head, null hides the source from it) and "power", see
+// [posenc.Score].
 func (p *Plan) MarshalJSON() ([]byte, error) {
 	f := planFile{Nodes: make([]planNode, p.Len())}
 	for i := range f.Nodes {
-		n := planNode{ID: p.ids[i], Base: p.layout.Node(i).Base, Tokens: p.tokens[i], Sees: []planSeen{}}
+		node := p.layout.Node(i)
+		n := planNode{ID: p.ids[i], Base: node.Base, Tokens: p.tokens[i], Sees: []planSeen{}, Bidirectional: node.Bidirectional}
 		for _, s := range p.layout.Sees(i) {
-			n.Sees = append(n.Sees, planSeen{ID: p.ids[s.Node], Base: int(s.Base)})
+			score := p.layout.Score(s)
+			seen := planSeen{ID: p.ids[s.Node], Base: int(s.Base), Scale: score.Scale, Power: score.Power}
+			for _, b := range score.Bias {
+				seen.Bias = append(seen.Bias, biasFloat32(b))
+			}
+			n.Sees = append(n.Sees, seen)
 		}
 		f.Nodes[i] = n
 	}
@@ -173,9 +212,17 @@ func ParsePlan(data []byte) (*Plan, error) {
 			if s.Base < 0 || s.Base > posenc.MaxPosition {
 				return nil, fmt.Errorf("graphkv: plan: node %q sees %q at %d, which is out of range", n.ID, s.ID, s.Base)
 			}
-			sees[j] = posenc.Seen{Node: k, Base: int32(s.Base)}
+			score := posenc.Score{Scale: s.Scale, Power: s.Power}
+			for _, x := range s.Bias {
+				score.Bias = append(score.Bias, float32(x))
+			}
+			number, err := b.Score(score)
+			if err != nil {
+				return nil, fmt.Errorf("graphkv: plan: node %q sees %q: %w", n.ID, s.ID, err)
+			}
+			sees[j] = posenc.Seen{Node: k, Base: int32(s.Base), Score: number}
 		}
-		node := posenc.Node{Kind: posenc.SegmentNode, Segment: i, Base: n.Base, Len: len(n.Tokens)}
+		node := posenc.Node{Kind: posenc.SegmentNode, Segment: i, Base: n.Base, Len: len(n.Tokens), Bidirectional: n.Bidirectional}
 		if i == len(f.Nodes)-1 {
 			node.Kind, node.Segment = posenc.QueryNode, -1
 		}

@@ -3,8 +3,11 @@
 package graphkv
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // Strategy names a preset: which nodes there are, what they attend to, and where
@@ -15,6 +18,7 @@ const (
 	Sequential  Strategy = "sequential"
 	Block       Strategy = "block"
 	PCW         Strategy = "pcw"
+	APE         Strategy = "ape"
 	GraphKV     Strategy = "graphkv"
 	GraphKVTopK Strategy = "graphkv-topk"
 	Ego         Strategy = "ego"
@@ -24,7 +28,7 @@ const (
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+	return []Strategy{Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
@@ -64,6 +68,22 @@ type Segment struct {
 // Edge lets its target attend to its source: {source id, target id}.
 type Edge [2]string
 
+// APEParams are the settings of the [APE] strategy.
+type APEParams struct {
+	Temperature float64 `json:"temperature,omitempty"` // of the segments' scores; 0 for the published 0.9
+	Scale       float64 `json:"scale,omitempty"`       // of their log-sum-exp; 0 for the published 0.9
+	// SharedPrefix lets the segments attend to the prefix, as published. It is off by
+	// default, so that segments are shared between prefixes and with pcw and block.
+	SharedPrefix bool `json:"shared_prefix,omitempty"`
+}
+
+// defaultAPE is the temperature and scaling factor of the published code.
+const defaultAPE = 0.9
+
+func (a APEParams) options() posenc.APEOptions {
+	return posenc.APEOptions{Temperature: cmp.Or(a.Temperature, defaultAPE), Scale: cmp.Or(a.Scale, defaultAPE), SharedPrefix: a.SharedPrefix}
+}
+
 // Request is a question over segments. Its JSON form is the one that the command
 // reads; see [ParseRequest].
 //
@@ -81,7 +101,12 @@ type Request struct {
 	// Rounds is the number of rounds of message passing of dag. 0 encodes every
 	// segment once, after its sources, which the edges must allow; r ≥ 1 encodes it
 	// alone and then r times more, each time over its sources' previous round.
-	Rounds    int       `json:"rounds,omitempty"`
+	Rounds int `json:"rounds,omitempty"`
+	// VisibleRounds are the rounds of dag that the query sees, 0 to Rounds; empty for
+	// the last.
+	VisibleRounds []int `json:"visible_rounds,omitempty"`
+	// APE softens what the query sees of the segments in ape.
+	APE       APEParams `json:"ape,omitzero"`
 	Positions Positions `json:"positions,omitempty"`
 	Prefix    Piece     `json:"prefix,omitzero"`
 	Segments  []Segment `json:"segments,omitempty"`

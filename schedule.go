@@ -154,7 +154,8 @@ func (s *scheduler) gather() {
 }
 
 // pick chooses the batch: all next tokens, and the jobs that came first as far as
-// they fit. No job is larger than the limit, so the first always does.
+// they fit. The first is taken whatever its size, which exceeds the limit where a node
+// must be encoded in one piece.
 func (s *scheduler) pick() {
 	s.batch = s.batch[:0]
 	rest := s.waiting[:0]
@@ -162,7 +163,7 @@ func (s *scheduler) pick() {
 	for _, j := range s.waiting {
 		switch {
 		case j.next:
-		case full || j.tokens > room:
+		case full || j.tokens > room && room < s.limit:
 			full = true
 			rest = append(rest, j)
 			continue

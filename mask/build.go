@@ -43,7 +43,7 @@ func build(l *posenc.Layout, blockSize, maxBlocks int) (*Mask, int, error) {
 	for i := range l.Len() {
 		n := l.Node(i).Len
 		m.offsets[i+1] = m.offsets[i] + n
-		m.nnz += int64(n) * int64(n+1) / 2
+		m.nnz += ownPairs(l.Node(i), n)
 		for _, s := range l.Sees(i) {
 			m.nnz += int64(n) * int64(l.Node(int(s.Node)).Len)
 		}
@@ -121,7 +121,8 @@ func (b *builder) rows() error {
 				b.add(r.col, r.keys*b.rowLen)
 			}
 			b.span(b.offsets[node], from, b.rowLen)
-			b.add(i, b.rowLen*(b.rowLen+1)/2)
+			b.add(i, int(ownPairs(b.layout.Node(node), b.rowLen)))
+			b.after(node, to, b.rowLen)
 		} else {
 			touched = touched[:0]
 			last := node
@@ -145,9 +146,10 @@ func (b *builder) rows() error {
 			for u := node; u <= last; u++ { // these may be seen from within the row, and see themselves
 				rows := min(b.offsets[u+1], to) - max(b.offsets[u], from)
 				b.span(b.offsets[u], from, weights[u]+rows)
-				b.add(i, weights[u]*rows+rows*(rows+1)/2)
+				b.add(i, weights[u]*rows+int(ownPairs(b.layout.Node(u), rows)))
 				weights[u] = 0
 			}
+			b.after(last, to, to-max(b.offsets[last], from))
 		}
 		b.flush()
 		b.rowPtr[i+1] = len(b.cols)
@@ -156,6 +158,21 @@ func (b *builder) rows() error {
 		}
 	}
 	return nil
+}
+
+// ownPairs returns how many pairs n consecutive tokens of a node make among themselves.
+func ownPairs(x posenc.Node, n int) int64 {
+	if x.Bidirectional {
+		return int64(n) * int64(n)
+	}
+	return int64(n) * int64(n+1) / 2
+}
+
+// after adds what a node's tokens, rows of them, see of the node after the row.
+func (b *builder) after(node, to, rows int) {
+	if b.layout.Node(node).Bidirectional {
+		b.span(to, b.offsets[node+1], rows)
+	}
 }
 
 // pattern appends, column by column, how many tokens of its sources a node sees.

@@ -21,6 +21,9 @@ type Source struct {
 	Shift int
 	Scale float32   // multiplies the scores; 0 means 1
 	Bias  []float32 // [Heads], added to the scaled scores; nil means none
+	// Power is that of the softmax over the run's sources of this power, see
+	// [posenc.Score]; 0 means 1.
+	Power float32
 }
 
 // Run is a stretch of consecutive tokens of one node.
@@ -30,7 +33,10 @@ type Run struct {
 	// At hold the node's earlier tokens, which this run attends to as well.
 	KV      *kvcache.KV
 	At      int
-	Sources []Source // summed in this order, the node itself last
+	Sources []Source // summed in this order, the node itself last; sources of one power stand together
+	// Bidirectional lets every token see the whole node, which must be encoded in one
+	// run.
+	Bidirectional bool
 	// Decode splits attention over keys as well as heads, which is faster for a step of generation: one token after long sources. Its
 	// results differ from those without by rounding, so it is not for nodes whose KV is to be reused.
 	Decode bool
@@ -45,6 +51,7 @@ type Workspace struct {
 	x, h, q, k, v, mix, gate, up []float32
 	last, logits                 []float32
 	queries                      []attention.Query
+	tempered                     tempered
 	parts                        []attention.Part
 	steps                        rowSteps
 	storing                      storeStep
@@ -105,6 +112,9 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
 		case len(r.Logits)%m.config.Vocab != 0 || len(r.Logits)/m.config.Vocab > len(r.Tokens):
 			return 0, 0, fmt.Errorf("model: run %d: room for %d logits; want rows of %d, at most %d", i, len(r.Logits), m.config.Vocab, len(r.Tokens))
+		}
+		if r.Bidirectional && len(r.Tokens) != r.KV.Tokens() {
+			return 0, 0, fmt.Errorf("model: run %d: %d of %d tokens of a bidirectional node, want all of them", i, len(r.Tokens), r.KV.Tokens())
 		}
 		for j, s := range r.Sources {
 			if s.KV == r.KV {
@@ -187,6 +197,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return err
 	}
+	ws.tempered.join(c.HeadDim)
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
@@ -256,6 +267,7 @@ func addBias(x, bias []float32) {
 func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
+	ws.tempered.reset()
 	row := 0
 	for _, r := range runs {
 		rows, skip := len(r.Tokens), 0
@@ -266,26 +278,48 @@ func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
 		if rows == 0 {
 			continue
 		}
-		first := len(ws.parts)
+		q := ws.q[row*width : (row+rows)*width]
+		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
+		// Sources without a power and the node itself make one query, sources of another
+		// power one each.
+		plain := len(ws.parts)
 		for _, s := range r.Sources {
-			n := s.Len
-			if n == 0 {
-				n = s.KV.Tokens()
+			if !s.tempered() {
+				ws.parts = append(ws.parts, s.part(layer, skip))
 			}
-			ws.parts = append(ws.parts, attention.Part{
-				KV: s.KV.Layer(layer), Len: n, Shift: s.Shift + skip, Scale: s.Scale, Bias: s.Bias,
-			})
 		}
 		ws.parts = append(ws.parts, attention.Part{
-			KV: r.KV.Layer(layer), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: true, Offset: r.At + skip,
+			KV: r.KV.Layer(layer), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: !r.Bidirectional, Offset: r.At + skip,
 		})
-		ws.queries = append(ws.queries, attention.Query{
-			Q:    ws.q[row*width : (row+rows)*width],
-			Out:  ws.mix[row*width : (row+rows)*width],
-			Rows: rows, Parts: ws.parts[first:len(ws.parts):len(ws.parts)], Decode: r.Decode,
-		})
+		whole.Parts = ws.parts[plain:len(ws.parts):len(ws.parts)]
+		groups := len(ws.queries) + 1
+		ws.queries = append(ws.queries, whole)
+		for at := 0; at < len(r.Sources); {
+			power, first := r.Sources[at].Power, len(ws.parts)
+			end := at
+			for ; end < len(r.Sources) && r.Sources[end].Power == power; end++ {
+				if r.Sources[end].tempered() {
+					ws.parts = append(ws.parts, r.Sources[end].part(layer, skip))
+				}
+			}
+			at = end
+			if len(ws.parts) > first {
+				ws.queries = append(ws.queries, attention.Query{Q: q, Rows: rows, Decode: r.Decode, Parts: ws.parts[first:len(ws.parts):len(ws.parts)]})
+				ws.tempered.add(groups-1, len(ws.queries)-1, power)
+			}
+		}
 		row += rows
 	}
+	ws.tempered.buffers(ws.queries, m.config.Heads, width)
+}
+
+// part is the source as rows see it that start skip after the run's first.
+func (s *Source) part(layer, skip int) attention.Part {
+	n := s.Len
+	if n == 0 {
+		n = s.KV.Tokens()
+	}
+	return attention.Part{KV: s.KV.Layer(layer), Len: n, Shift: s.Shift + skip, Scale: s.Scale, Bias: s.Bias}
 }
 
 // fewRows is how many rows of logits are computed at once for several runs, so that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // MaxPosition is the largest position a layout may use. Positions are exact in float64 far beyond it; the limit keeps bases
@@ -43,6 +44,8 @@ type Node struct {
 	Round   int // round of message passing, 0 first; 0 for the prefix and the query
 	Base    int // position of the node's first token while it is encoded
 	Len     int // tokens, at least 1
+	// Bidirectional lets every token of the node see all of them, as in an encoder, and not only those up to itself.
+	Bidirectional bool
 }
 
 func (n Node) String() string {
@@ -56,18 +59,21 @@ func (n Node) String() string {
 }
 
 // Seen is a source as one reader sees it: the index of the node that holds it, and the position at which its first token
-// stands for this reader. A reader at base b therefore works with the shift b − Seen.Base.
+// stands for this reader. A reader at base b therefore works with the shift b − Seen.Base. Score is the number that the
+// layout or its builder gave to the edge's [Score]; 0 is the neutral one.
 type Seen struct {
 	Node, Base int32
+	Score      int32
 }
 
 // Layout is an immutable plan of a request: nodes in encoding order, what each of them attends to, and where everything
-// stands. Every node attends to the sources it lists and causally to itself. The last node is the query. A Layout is safe
-// for concurrent use. Its memory is proportional to nodes plus edges.
+// stands. Every node attends to the sources it lists and to itself, causally unless it is bidirectional. The last node is the
+// query. A Layout is safe for concurrent use. Its memory is proportional to nodes plus edges.
 type Layout struct {
 	nodes  []Node
 	rowPtr []int // len(nodes)+1 offsets into seen
 	seen   []Seen
+	scores scores
 	tokens int
 	end    int
 }
@@ -134,6 +140,7 @@ func (l *Layout) CheckContext(limit int, name func(node int) string) error {
 // NewLayoutBuilder. It is not safe for concurrent use.
 type LayoutBuilder struct {
 	l       Layout
+	scores  interner
 	readers []int32 // for every node, 1 + the last node that listed it: finds duplicates in O(1)
 	done    bool    // the query has been added
 }
@@ -153,6 +160,16 @@ func newLayoutBuilder(nodes, edges int) *LayoutBuilder {
 		},
 		readers: make([]int32, 0, nodes),
 	}
+}
+
+// Score returns the number under which edges of the layout refer to s. Equal scores have one number. Biases must all be for
+// the same number of heads.
+func (b *LayoutBuilder) Score(s Score) (int32, error) {
+	i, err := b.scores.add(s)
+	if err != nil {
+		return 0, fmt.Errorf("posenc: %w", err)
+	}
+	return i, nil
 }
 
 // Add appends a node with the sources it attends to and returns its index. Sources must have been added before, each at
@@ -193,6 +210,8 @@ func (b *LayoutBuilder) Add(n Node, sees ...Seen) (int, error) {
 			_, err = fail("source %d does not come earlier", s.Node)
 		case b.readers[s.Node] == int32(i)+1:
 			_, err = fail("source %d (%s) is listed twice", s.Node, b.l.nodes[s.Node])
+		case s.Score < 0 || int(s.Score) > len(b.scores.table):
+			_, err = fail("source %d (%s): unknown score %d", s.Node, b.l.nodes[s.Node], s.Score)
 		case s.Base < 0:
 			_, err = fail("source %d (%s): base %d, want at least 0", s.Node, b.l.nodes[s.Node], s.Base)
 		case int(s.Base) > MaxPosition-b.l.nodes[s.Node].Len:
@@ -224,5 +243,7 @@ func (b *LayoutBuilder) Layout() (*Layout, error) {
 		return nil, errors.New("posenc: the layout has no query")
 	}
 	l := b.l // nothing can be added after the query, so the slices are not written to any more
+	l.scores = b.scores.scores
+	l.scores.table = slices.Clone(l.scores.table)
 	return &l, nil
 }

@@ -79,6 +79,10 @@ func Load(f *gguf.File) (*Model, error) {
 type Graph struct {
 	Sees     func(i, j int) bool
 	Distance func(i, j int) int
+	// Score, when it is not nil, gives what multiplies and what is added to a head's
+	// score of key j for query i, and the power of the group of keys whose softmax
+	// is taken together.
+	Score func(i, j, head int) (scale, bias, power float64)
 }
 
 // Causal is the graph of a plain text.
@@ -121,17 +125,40 @@ func (m *Model) attend(q, k, v *mat.Dense, g Graph) *mat.Dense {
 			kv := h / (m.heads / m.kvHeads) * d
 			var seen []int
 			var scores []float64
+			groups := map[float64][]int{} // places in scores, by power
 			for j := range n {
 				if !g.Sees(i, j) {
 					continue
 				}
 				m.rotate(rotated, q.RawRowView(i)[h*d:(h+1)*d], float64(g.Distance(i, j)))
-				scores = append(scores, floats.Dot(rotated, k.RawRowView(j)[kv:kv+d])/math.Sqrt(float64(d)))
+				score, power := floats.Dot(rotated, k.RawRowView(j)[kv:kv+d])/math.Sqrt(float64(d)), 1.0
+				if g.Score != nil {
+					scale, bias, p := g.Score(i, j, h)
+					score, power = scale*score+bias, p
+				}
+				groups[power] = append(groups[power], len(scores))
+				scores = append(scores, score)
 				seen = append(seen, j)
 			}
-			sum := floats.LogSumExp(scores)
-			for s, j := range seen {
-				floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], math.Exp(scores[s]-sum), v.RawRowView(j)[kv:kv+d])
+			total := math.Inf(-1) // log-sum-exp over groups
+			sums := map[float64]float64{}
+			for power, places := range groups {
+				var group []float64
+				for _, s := range places {
+					group = append(group, scores[s])
+				}
+				if math.IsInf(floats.Max(group), -1) {
+					delete(groups, power) // hidden from this head
+					continue
+				}
+				sums[power] = floats.LogSumExp(group)
+				total = floats.LogSumExp([]float64{total, power * sums[power]})
+			}
+			for power, places := range groups {
+				for _, s := range places {
+					weight := math.Exp(power*sums[power] - total + scores[s] - sums[power])
+					floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], weight, v.RawRowView(seen[s])[kv:kv+d])
+				}
 			}
 		}
 	}
