@@ -30,7 +30,7 @@ const (
 
 // dtypes lists each type's size and its names in NumPy's and in safetensors' headers. NumPy has no bfloat16, safetensors no text.
 var dtypes = [...]struct {
-	size              int
+	size             int
 	npy, safetensors string
 }{
 	boolean:   {1, "|b1", "BOOL"},
@@ -47,6 +47,8 @@ var dtypes = [...]struct {
 }
 
 func (d dtype) size() int { return dtypes[d].size }
+
+func (d dtype) float() bool { return d >= float16s && d <= float64s }
 
 func (d dtype) String() string { return cmp.Or(dtypes[d].npy, dtypes[d].safetensors) }
 
@@ -174,7 +176,7 @@ func (a *array) intAt() (func(i int) int64, error) {
 	return nil, fmt.Errorf("array %q is of type %v, want whole numbers", a.name, a.dtype)
 }
 
-// floatAt returns a function that returns an element of an array of any type.
+// floatAt returns a function that returns an element of an array of numbers or booleans.
 func (a *array) floatAt() func(i int) float32 {
 	le := binary.LittleEndian
 	switch d := a.data; a.dtype {

@@ -52,8 +52,8 @@ func additiveArray(b Blocks, hidden float32, s *scores) array {
 }
 
 // readDense reads a mask of two dimensions, or of four with one batch entry: numbers that are added to scores if they have
-// fractions, and otherwise whether q sees k. Heads must see the same. bias is nil where nothing but 0 is added to what is
-// seen, and else [heads][tokens][tokens].
+// fractions, and otherwise whether q sees k. The matrix has what any head sees. bias is nil where all heads see that and nothing
+// but 0 is added, and else [heads][tokens][tokens], −Inf where a head does not.
 func readDense(f *reader, a *array) (m *Matrix, heads int, bias []float32, err error) {
 	shape := a.shape
 	heads = 1
@@ -74,33 +74,30 @@ func readDense(f *reader, a *array) (m *Matrix, heads int, bias []float32, err e
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	at, threshold, additive := a.floatAt(), hiddenBelow(a.dtype), a.dtype >= float16s
+	at, threshold, additive := a.floatAt(), hiddenBelow(a.dtype), a.dtype.float()
 	biased := false
 	for q := range n {
-		for k := 0; k < n; k++ {
-			x := at(q*n + k)
-			visible := x != 0
-			if additive {
-				visible = x > threshold
-				biased = biased || visible && x != 0
-				if x != x || x > math.MaxFloat32 {
-					return nil, 0, nil, fmt.Errorf("array %q has %v at (%d, %d)", a.name, x, q, k)
+		for k := range n {
+			visible, same := false, true
+			for h := range heads {
+				x := at((h*n+q)*n + k)
+				if additive && (x != x || x > math.MaxFloat32) {
+					return nil, 0, nil, fmt.Errorf("array %q has %v at (%d, %d) of head %d", a.name, x, q, k, h)
 				}
+				seen := x != 0
+				if additive {
+					seen = x > threshold
+				}
+				same = same && (h == 0 || seen == visible)
+				visible = visible || seen
+				biased = biased || additive && seen && x != 0
 			}
-			for h := 1; h < heads; h++ {
-				y := at((h*n+q)*n + k)
-				if y != y || y > math.MaxFloat32 {
-					return nil, 0, nil, fmt.Errorf("array %q has %v at (%d, %d) of head %d", a.name, y, q, k, h)
-				}
-				if seen := additive && y > threshold || !additive && y != 0; seen != visible {
-					return nil, 0, nil, fmt.Errorf("array %q: heads 0 and %d differ in whether token %d sees token %d, which is not read", a.name, h, q, k)
-				}
-				biased = biased || additive && visible && y != 0
+			if !visible {
+				continue
 			}
-			if visible {
-				if err := b.allow(q, k, k+1); err != nil {
-					return nil, 0, nil, err
-				}
+			biased = biased || !same
+			if err := b.allow(q, k, k+1); err != nil {
+				return nil, 0, nil, err
 			}
 		}
 		if err := b.endToken(q); err != nil {
@@ -108,13 +105,21 @@ func readDense(f *reader, a *array) (m *Matrix, heads int, bias []float32, err e
 		}
 	}
 	if biased {
-		size := 4 * int64(heads) * int64(n) * int64(n)
+		size := 4 * int64(len(a.data)/a.dtype.size())
 		if size > f.limit {
 			return nil, 0, nil, &LimitError{What: fmt.Sprintf("array %q in float32", a.name), Bytes: size, Limit: f.limit}
 		}
-		bias = make([]float32, heads*n*n)
+		bias = make([]float32, size/4)
 		for i := range bias {
-			bias[i] = at(i)
+			x := at(i)
+			switch {
+			case additive && x <= threshold || !additive && x == 0:
+				if b.Allowed(i/n%n, i%n) {
+					bias[i] = float32(math.Inf(-1))
+				}
+			case additive:
+				bias[i] = x
+			}
 		}
 	}
 	return b.done(), heads, bias, nil

@@ -4,7 +4,6 @@ package exchange
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 
 	"github.com/graphkv/graphkv/mask"
@@ -261,27 +260,4 @@ func (f *reader) list(num, indices string, side int) (*list, error) {
 		}
 	}
 	return l, nil
-}
-
-// pair reads two equal numbers.
-func (f *reader) pair(name string) (int, error) {
-	a, err := f.array(name)
-	if err != nil {
-		return 0, err
-	}
-	x, err := a.ints()
-	if err != nil {
-		return 0, err
-	}
-	if len(x) != 2 || x[0] != x[1] {
-		return 0, fmt.Errorf("array %q is %v, want the same number twice", name, x)
-	}
-	return toInt(x[0])
-}
-
-func toInt(x int64) (int, error) {
-	if x < 0 || x > mask.MaxTokens {
-		return 0, errors.New("a number is out of range")
-	}
-	return int(x), nil
 }

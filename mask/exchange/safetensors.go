@@ -92,7 +92,8 @@ func parseSafetensors(data []byte, known map[string]bool, limit int64) (map[stri
 	}
 	// Tensors must lie one after the other and fill the file.
 	names := slices.SortedFunc(maps.Keys(infos), func(a, b string) int {
-		return cmp.Or(slices.Compare(infos[a].Offsets[:], infos[b].Offsets[:]), cmp.Compare(a, b))
+		x, y := infos[a].Offsets, infos[b].Offsets
+		return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1]), cmp.Compare(a, b))
 	})
 	at := int64(0)
 	for _, name := range names {
