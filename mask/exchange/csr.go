@@ -67,7 +67,10 @@ func extend(runs []run, lo, hi int) []run {
 
 // csrArrays are what scipy.sparse.save_npz writes for a csr_matrix of booleans, tokens by tokens. Like SciPy it takes 64-bit
 // indices only where 32 bits are too few.
-func csrArrays(b Blocks) ([]array, error) {
+func csrArrays(b Blocks, limit int64) ([]array, error) {
+	if n := 4 * int64(b.Tokens()); n > limit {
+		return nil, &LimitError{What: fmt.Sprintf("a mask of %d tokens as %s", b.Tokens(), CSR), Bytes: n, Limit: limit}
+	}
 	indptr := make([]int64, b.Tokens()+1)
 	err := eachRow(b, func(q int, runs []run) error {
 		indptr[q+1] = indptr[q]

@@ -126,7 +126,7 @@ func arraysOf(b Blocks, format Format, limit int64, o WriteOptions, name func(no
 	case FlashInfer:
 		return flashInferArrays(b)
 	case CSR:
-		return csrArrays(b)
+		return csrArrays(b, limit)
 	case CSRBlocks:
 		return csrBlocksArrays(b), nil
 	case Dense:

@@ -138,6 +138,9 @@ func readFlashInfer(f *reader) (*Matrix, error) {
 		}
 		in := bitReader{data: data[:n]}
 		data = data[n:]
+		if len(cols) == 0 {
+			rows = 0
+		}
 		for r := range rows {
 			for _, j := range cols {
 				clear(bit)
