@@ -18,6 +18,7 @@ import (
 type session struct {
 	e     *Engine
 	plan  *Plan
+	scope *kvcache.Scope
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
@@ -49,6 +50,8 @@ type node struct {
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
@@ -59,8 +62,8 @@ type source struct {
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
-func (e *Engine) begin(p *Plan) (*session, error) {
-	s, err := e.keyed(p)
+func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,18 +72,25 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 }
 
 // keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan) (*session, error) {
+func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
+	r := running{namespace: e.naming.Namespace}
+	for _, o := range options {
+		if o != nil {
+			o(&r)
+		}
+	}
+	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
+	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		var keyed []kvcache.Source
 		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
+		n.key = s.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
 		for _, src := range n.sources {
 			n.depth = max(n.depth, s.nodes[src.node].depth+1)
 		}
@@ -93,6 +103,16 @@ func (e *Engine) keyed(p *Plan) (*session, error) {
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// scopeOf returns the scope of a namespace.
+func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
+	if namespace == e.naming.Namespace {
+		return e.scope
+	}
+	c := e.naming
+	c.Namespace = namespace
+	return kvcache.NewScope(c)
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
@@ -285,10 +305,8 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	for _, i := range nodes {
 		n := &s.nodes[i]
 		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{
-			Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
-			Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
-		}
+		r := s.nodeRun(int(i))
+		r.KV = n.kv
 		if err := b.add(ctx, r, i); err != nil {
 			return err
 		}
@@ -300,6 +318,15 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		}
 	}
 	return b.flush(ctx)
+}
+
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	return model.Run{Tokens: s.plan.tokens[i], Sources: s.sources(sources), Bidirectional: s.plan.layout.Node(i).Bidirectional}
 }
 
 // sources points a run at the KV of what it attends to.

@@ -5,6 +5,7 @@ package graphkv
 import (
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/graphkv/graphkv/model"
 )
@@ -40,7 +41,6 @@ func (r *encodeRate) estimate(work float64) float64 {
 // measure counts the pass that is over in, if it encoded something and did not wait
 // for layers.
 func (s *scheduler) measure() {
-	c := s.model.Config()
 	work, encodes := 0.0, false
 	for _, j := range s.batch {
 		if j.waits {
@@ -48,12 +48,34 @@ func (s *scheduler) measure() {
 		}
 		encodes = encodes || !j.next
 		for _, r := range j.runs {
-			work += c.Work(len(r.Tokens), pairs(r)) + float64(c.Hidden)*float64(len(r.Logits))
+			if r.Probe != nil { // which is work of another kind
+				return
+			}
 		}
+		work += j.work
 	}
 	if encodes {
-		s.rate.add(work, s.took.Seconds(), rateBatches*c.Work(s.limit, 0))
+		s.rate.add(work, s.took.Seconds(), rateBatches*s.model.Config().Work(s.limit, 0))
 	}
+}
+
+// shortPass is how long a pass may encode while answers grow, whose next tokens wait for
+// its end: a reader does not notice, and larger passes are hardly more efficient.
+const shortPass = 50 * time.Millisecond
+
+// passWork returns the multiplications that a pass may encode with: no limit, or what
+// shortPass has room for at the latest rate.
+func (s *scheduler) passWork() float64 {
+	if second := s.rate.estimate(1); second > 0 && s.answering.Load() > 0 {
+		return shortPass.Seconds() / second
+	}
+	return math.Inf(1)
+}
+
+// work returns the multiplications of a run.
+func (s *scheduler) work(r model.Run) float64 {
+	c := s.model.Config()
+	return c.Work(len(r.Tokens), pairs(r)) + float64(c.Hidden)*float64(len(r.Logits))
 }
 
 // pairs returns the number of keys that the tokens of a run attend to together.

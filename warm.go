@@ -12,7 +12,7 @@ import "context"
 //
 // Requests in any number may run at the same time, and share passes. Writes to the
 // lower tiers are queued; see [Engine.Flush].
-func (e *Engine) Warm(ctx context.Context, p *Plan) (Usage, error) {
+func (e *Engine) Warm(ctx context.Context, p *Plan, options ...RunOption) (Usage, error) {
 	if err := p.check(); err != nil {
 		return Usage{}, err
 	}
@@ -20,7 +20,7 @@ func (e *Engine) Warm(ctx context.Context, p *Plan) (Usage, error) {
 		return Usage{}, err
 	}
 	defer e.running.Done()
-	s, err := e.keyed(p)
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return Usage{}, err
 	}

@@ -43,6 +43,7 @@ type Run struct {
 	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
 	// Nil asks for none.
 	Logits []float32
+	Probe  *Probe // nil: nothing is asked
 }
 
 // Workspace holds the buffers of a forward pass. It grows to the largest batch it
@@ -57,6 +58,7 @@ type Workspace struct {
 	storing                      storeStep
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
+	probing                      probing
 }
 
 // SourceError says that a run could not attend to one of its sources. Err is what
@@ -95,13 +97,17 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 			return err
 		}
 	}
+	m.keepLast(ws.x, ws.h, runs)
+	m.gather(ws.x, runs, true)
+	m.gather(ws.h, runs, true)
 	m.logits(ws, runs)
 	return nil
 }
 
 func (m *Model) check(runs []Run) (total, parts int, err error) {
 	shape := m.config.KVShape()
-	for i, r := range runs {
+	for i := range runs {
+		r := &runs[i]
 		if err := m.checkTokens(r.Tokens); err != nil {
 			return 0, 0, fmt.Errorf("run %d: %w", i, err)
 		}
@@ -122,6 +128,11 @@ func (m *Model) check(runs []Run) (total, parts int, err error) {
 			}
 			if s.KV == nil || !fits(s.KV, shape) || s.Len < 0 || s.Len > s.KV.Tokens() {
 				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
+			}
+		}
+		if r.Probe != nil {
+			if err := r.Probe.check(m.config, r); err != nil {
+				return 0, 0, fmt.Errorf("model: run %d: %w", i, err)
 			}
 		}
 		total += len(r.Tokens)
@@ -152,8 +163,8 @@ func (m *Model) embed(x []float32, runs []Run) error {
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
 // The last sum is left in ws.h for whoever reads x next. Of the last layer only the
-// keys and values are needed of all rows; the others are done for the rows whose
-// logits are asked for, which then stand together at the front of ws.x and ws.h.
+// keys and values are needed of all rows; the others are done for the rows that are
+// asked for more, see rows, which then stand together at the front of ws.x and ws.h.
 func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -162,6 +173,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
+	m.keepHidden(ws.x, i, runs)
 	last, rows := i == len(m.layers)-1, total
 	if last {
 		rows = m.asked(runs)
@@ -184,12 +196,12 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	if rows == 0 {
 		return nil
 	}
-	if err := await(ctx, i, last, runs); err != nil {
+	if err := m.await(ctx, i, last, runs); err != nil {
 		return err
 	}
 	if rows < total {
-		m.gather(ws.x, runs)
-		m.gather(ws.h, runs)
+		m.gather(ws.x, runs, false)
+		m.gather(ws.h, runs, false)
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
@@ -198,6 +210,9 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		return err
 	}
 	ws.tempered.join(c.HeadDim)
+	if err := m.masses(ws, i, last, runs); err != nil {
+		return err
+	}
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
@@ -206,11 +221,21 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	return nil
 }
 
+// rows returns how many of a run's rows, its last ones, go through all of a layer: in
+// the last layer those whose logits are asked for, or all of a run with a probe.
+func (m *Model) rows(r *Run, last bool) int {
+	if last && r.Probe == nil {
+		return len(r.Logits) / m.config.Vocab
+	}
+	return len(r.Tokens)
+}
+
 // await waits until a layer of all that the runs attend to is there. In the last layer
-// only runs that are asked for logits attend.
-func await(ctx context.Context, layer int, last bool, runs []Run) error {
-	for i, r := range runs {
-		if last && len(r.Logits) == 0 {
+// only runs that are asked for something attend.
+func (m *Model) await(ctx context.Context, layer int, last bool, runs []Run) error {
+	for i := range runs {
+		r := &runs[i]
+		if m.rows(r, last) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -225,23 +250,31 @@ func await(ctx context.Context, layer int, last bool, runs []Run) error {
 	return nil
 }
 
-// asked returns how many rows' logits the runs ask for.
+// asked returns how many rows of all runs go through all of the last layer.
 func (m *Model) asked(runs []Run) int {
 	n := 0
-	for _, r := range runs {
-		n += len(r.Logits)
+	for i := range runs {
+		n += m.rows(&runs[i], true)
 	}
-	return n / m.config.Vocab
+	return n
 }
 
-// gather moves the rows whose logits are asked for to the front of x.
-func (m *Model) gather(x []float32, runs []Run) {
+// gather moves the rows of x that go through all of the last layer to the front and,
+// after that layer, those of them whose logits are asked for.
+func (m *Model) gather(x []float32, runs []Run, after bool) {
 	h := m.config.Hidden
 	to, end := 0, 0
-	for _, r := range runs {
-		end += len(r.Tokens) * h
-		n := len(r.Logits) / m.config.Vocab * h
-		copy(x[to:to+n], x[end-n:end])
+	for i := range runs {
+		r := &runs[i]
+		rows, n := len(r.Tokens), m.rows(r, true)
+		if after {
+			rows, n = n, len(r.Logits)/m.config.Vocab
+		}
+		end += rows * h
+		n *= h
+		if to < end-n {
+			copy(x[to:to+n], x[end-n:end])
+		}
 		to += n
 	}
 }
@@ -269,17 +302,18 @@ func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	ws.tempered.reset()
 	row := 0
-	for _, r := range runs {
-		rows, skip := len(r.Tokens), 0
-		if last {
-			rows = len(r.Logits) / m.config.Vocab
-			skip = len(r.Tokens) - rows
-		}
+	for i := range runs {
+		r := &runs[i]
+		rows := m.rows(r, last)
+		skip := len(r.Tokens) - rows
 		if rows == 0 {
 			continue
 		}
 		q := ws.q[row*width : (row+rows)*width]
 		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
+		if r.asksMass() {
+			whole.LSE = ws.probing.total[row*m.config.Heads:][:rows*m.config.Heads]
+		}
 		// Sources without a power and the node itself make one query, sources of another
 		// power one each.
 		plain := len(ws.parts)
@@ -390,4 +424,5 @@ func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 		// Queries hold views of parts, so it must not move while it is filled.
 		ws.parts = make([]attention.Part, 0, parts)
 	}
+	ws.probing.resize(c, total, runs)
 }
