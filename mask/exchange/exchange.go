@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/graphkv/graphkv/mask"
 )
@@ -96,7 +97,7 @@ func Write(w io.Writer, b Blocks, format Format, o WriteOptions) error {
 	}
 	if m != nil {
 		if ids, err := PositionIDs(layout, name); err != nil {
-			metadata["position_ids"] = "none: " + err.Error()
+			metadata["position_ids"] = "none: " + strings.TrimPrefix(err.Error(), "exchange: ")
 		} else {
 			arrays = append(arrays, ofSlice("position_ids", int64s, ids, 1, len(ids)))
 		}

@@ -14,11 +14,11 @@ type PositionError struct {
 	Node, Reader       int    // indices into the layout
 	NodeName, ReadName string // their names
 	Base               int    // where the reader sees the node
-	Other              int    // where the node's place for its other readers would put it for this one
+	Other              int    // where it stands for the reader by the other edges that join them
 }
 
 func (e *PositionError) Error() string {
-	return fmt.Sprintf("exchange: %s sees %s at %d, and other readers of it, or of what they have in common, at what would be %d: one position per token cannot say both",
+	return fmt.Sprintf("exchange: %s sees %s at %d, but by the other edges that join them it stands at %d: one position per token cannot say both",
 		e.ReadName, e.NodeName, e.Base, e.Other)
 }
 

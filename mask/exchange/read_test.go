@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -82,6 +84,29 @@ func TestForeignFiles(t *testing.T) {
 	require.EqualValues(t, 3, f.NNZ())
 }
 
+// The files that the tools themselves have written, see testdata/generate.py.
+func TestFilesOfTheTools(t *testing.T) {
+	const n = 37
+	want := &matrix{size: 8, rows: make([][]bool, n)}
+	for q := range n {
+		for k := range n {
+			want.rows[q] = append(want.rows[q], (7*q+3*k)%5 < 2 || q < 16 && k < 16 || q == k)
+		}
+	}
+	for file, format := range map[string]exchange.Format{
+		"dense.npy": exchange.Dense, "dense.npz": exchange.Dense, "csr.npz": exchange.CSR,
+		"additive.safetensors": exchange.Additive, "flex.safetensors": exchange.Flex,
+	} {
+		data, err := os.ReadFile(filepath.Join("testdata", file))
+		require.NoError(t, err)
+		f, err := exchange.Read(data, exchange.ReadOptions{BlockSize: 8})
+		require.NoError(t, err, file)
+		require.Equal(t, format, f.Format, file)
+		require.Nil(t, f.Bias, file)
+		same(t, want, f)
+	}
+}
+
 func TestHostileFiles(t *testing.T) {
 	flex := func(size, length, num, indices, partial []byte) []byte {
 		return npz(t, zip.Store, "BLOCK_SIZE.npy", size, "seq_lengths.npy", length, "kv_num_blocks.npy", num, "kv_indices.npy", indices, "partial_bits.npy", partial)
@@ -154,7 +179,6 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// change writes a mask and changes one of its arrays.
 func TestDamagedArrays(t *testing.T) {
 	sparse := func(indptr, indices, data []byte, more ...any) []byte {
 		return npz(t, zip.Store, append([]any{"indptr.npy", indptr, "indices.npy", indices, "data.npy", data,

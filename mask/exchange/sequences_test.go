@@ -170,7 +170,7 @@ func TestWhatLlamaCannotEncode(t *testing.T) {
 			node{0, 3, false, nil}, node{2, 1, false, []posenc.Seen{{Node: 0}}}),
 		"llama.cpp cannot encode a: its tokens see those after them, and its attention is causal": build(
 			node{0, 3, true, nil}, node{3, 1, false, []posenc.Seen{{Node: 0}}}),
-		"c sees a at 4, and other readers of it, or of what they have in common, at what would be 0": build(
+		"c sees a at 4, but by the other edges that join them it stands at 0": build(
 			node{0, 3, false, nil}, node{3, 1, false, []posenc.Seen{{Node: 0}}}, node{4, 1, false, []posenc.Seen{{Node: 1, Base: 3}, {Node: 0, Base: 4}}}),
 	} {
 		_, err := exchange.PlanSequences(l, ids(l), 0, name)
