@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sbinet/npyio"
+	"github.com/sbinet/npyio/npz"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -69,8 +70,7 @@ func same(t require.TestingT, want, b exchange.Blocks) {
 	for i := range want.Side() {
 		cols, kinds := want.Row(i)
 		gotCols, gotKinds := b.Row(i)
-		require.Equal(t, cols, gotCols, "row %d", i)
-		require.Equal(t, kinds, gotKinds, "row %d", i)
+		require.True(t, slices.Equal(cols, gotCols) && slices.Equal(kinds, gotKinds), "row %d: %v %v, want %v %v", i, gotCols, gotKinds, cols, kinds)
 		for j := range want.Side() {
 			require.Equal(t, want.Bitmap(nil, i, j), b.Bitmap(nil, i, j), "block (%d, %d)", i, j)
 		}
@@ -215,6 +215,62 @@ func TestDenseIsReadByAnotherReader(t *testing.T) {
 		require.Equal(t, want[i], x == 0)
 		require.True(t, x == 0 || x == -math.MaxFloat32)
 	}
+}
+
+// arrays reads all whole numbers of an archive by another reader.
+func arrays(t *testing.T, data []byte) map[string][]int64 {
+	r, err := npz.NewReader(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	out := map[string][]int64{}
+	for _, key := range r.Keys() {
+		var x []int64
+		switch descr := r.Header(key).Descr.Type; descr {
+		case "<i8":
+			require.NoError(t, r.Read(key, &x))
+		case "<i4":
+			var narrow []int32
+			require.NoError(t, r.Read(key, &narrow))
+			for _, v := range narrow {
+				x = append(x, int64(v))
+			}
+		case "|u1":
+			var bytes []uint8
+			require.NoError(t, r.Read(key, &bytes))
+			for _, v := range bytes {
+				x = append(x, int64(v))
+			}
+		}
+		out[strings.TrimSuffix(key, ".npy")] = x
+	}
+	return out
+}
+
+// Three tokens of one text in blocks of two.
+func TestArraysByHand(t *testing.T) {
+	l, err := posenc.Sequential(0, nil, 3)
+	require.NoError(t, err)
+	m := newMask(t, l, 2)
+	got := arrays(t, write(t, m, exchange.FlashInfer, exchange.WriteOptions{Container: exchange.NPZ}))
+	require.Equal(t, map[string][]int64{
+		"M": {3}, "N": {4}, "R": {2}, "C": {2}, "indptr": {0, 1, 3}, "indices": {0, 0, 1},
+		// 10 11, then 11 10: the first token at the lowest bit, and each row of blocks at a new byte.
+		"packed_mask": {0b1101, 0b0111}, "mask_indptr": {0, 1, 2}, "position_ids": {0, 1, 2},
+	}, got)
+	got = arrays(t, write(t, m, exchange.Flex, exchange.WriteOptions{Container: exchange.NPZ}))
+	require.Equal(t, map[string][]int64{
+		"seq_lengths": {3, 3}, "BLOCK_SIZE": {2, 2}, "position_ids": {0, 1, 2},
+		// Block (1, 0) is cut off by the last token, so to FlexAttention it is partial.
+		"kv_num_blocks": {1, 2}, "kv_indices": {0, 0, 0, 1}, "full_kv_num_blocks": {0, 0}, "full_kv_indices": {0, 0},
+		"q_num_blocks": {2, 1}, "q_indices": {0, 1, 1, 0}, "full_q_num_blocks": {0, 0}, "full_q_indices": {0, 0},
+		"partial_bits": {0b01, 0b11, 0b11, 0, 0b01, 0},
+	}, got)
+	l, err = posenc.Sequential(0, nil, 4)
+	require.NoError(t, err)
+	got = arrays(t, write(t, newMask(t, l, 2), exchange.Flex, exchange.WriteOptions{Container: exchange.NPZ}))
+	require.Equal(t, []int64{0, 1}, got["full_kv_num_blocks"])
+	require.Equal(t, []int64{0, 0}, got["full_kv_indices"])
+	require.Equal(t, []int64{1, 0}, got["full_q_num_blocks"])
+	require.Equal(t, []int64{1, 0}, got["full_q_indices"])
 }
 
 func TestAdditiveHasTheBiasesOfEdges(t *testing.T) {

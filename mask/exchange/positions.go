@@ -11,15 +11,15 @@ import (
 // PositionError says why a layout has no table of one position per token: a node stands at different places for different
 // readers.
 type PositionError struct {
-	Node, Reader       int    // indices into the layout
-	NodeName, ReadName string // their names
-	Base               int    // where the reader sees the node
-	Other              int    // where it stands for the reader by the other edges that join them
+	Node, Reader         int    // indices into the layout
+	NodeName, ReaderName string // their names
+	Base                 int    // where the reader sees the node
+	Other                int    // where it stands for the reader by the other edges that join them
 }
 
 func (e *PositionError) Error() string {
 	return fmt.Sprintf("exchange: %s sees %s at %d, but by the other edges that join them it stands at %d: one position per token cannot say both",
-		e.ReadName, e.NodeName, e.Base, e.Other)
+		e.ReaderName, e.NodeName, e.Base, e.Other)
 }
 
 // Places returns one position for the first token of every node, such that every reader is as far from each of its sources
@@ -57,7 +57,7 @@ func Places(l *posenc.Layout, name func(node int) string) ([]int, error) {
 						name = func(node int) string { return l.Node(node).String() }
 					}
 					return nil, &PositionError{
-						Node: int(s.Node), Reader: i, NodeName: name(int(s.Node)), ReadName: name(i),
+						Node: int(s.Node), Reader: i, NodeName: name(int(s.Node)), ReaderName: name(i),
 						Base: int(s.Base), Other: l.Node(i).Base - (pa - pb),
 					}
 				}

@@ -30,8 +30,8 @@ func header(descr, shape string) string {
 	return "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n"
 }
 
-// npz is an archive of name, file, name, file….
-func npz(t testing.TB, method uint16, entries ...any) []byte {
+// archive is a .npz file of name, file, name, file….
+func archive(t testing.TB, method uint16, entries ...any) []byte {
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
 	for i := 0; i < len(entries); i += 2 {
@@ -70,13 +70,13 @@ func TestForeignFiles(t *testing.T) {
 	require.Equal(t, []float32{0, 0, 0.5, 0}, f.Bias)
 
 	// numpy.savez_compressed compresses.
-	f, err = exchange.Read(npz(t, zip.Deflate, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "other.npy", []byte("x")), exchange.ReadOptions{})
+	f, err = exchange.Read(archive(t, zip.Deflate, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "other.npy", []byte("x")), exchange.ReadOptions{})
 	require.NoError(t, err)
 	require.Equal(t, exchange.NPZ, f.Container)
 
 	// A BlockMask without full blocks, and indices as wide as FlexAttention's own.
 	bits := []byte{1, 3}
-	f, err = exchange.Read(npz(t, zip.Store,
+	f, err = exchange.Read(archive(t, zip.Store,
 		"BLOCK_SIZE.npy", npy(header("<i4", "(2,)"), i32(2, 2)...), "seq_lengths.npy", npy(header("<i4", "(2,)"), i32(2, 2)...),
 		"kv_num_blocks.npy", npy(header("<i4", "(1, 1, 1)"), i32(1)...), "kv_indices.npy", npy(header("<i4", "(1, 1, 1, 3)"), i32(0, 9, 9)...),
 		"partial_bits.npy", npy(header("|u1", "(1, 2, 1)"), bits...)), exchange.ReadOptions{})
@@ -109,12 +109,12 @@ func TestFilesOfTheTools(t *testing.T) {
 
 func TestHostileFiles(t *testing.T) {
 	flex := func(size, length, num, indices, partial []byte) []byte {
-		return npz(t, zip.Store, "BLOCK_SIZE.npy", size, "seq_lengths.npy", length, "kv_num_blocks.npy", num, "kv_indices.npy", indices, "partial_bits.npy", partial)
+		return archive(t, zip.Store, "BLOCK_SIZE.npy", size, "seq_lengths.npy", length, "kv_num_blocks.npy", num, "kv_indices.npy", indices, "partial_bits.npy", partial)
 	}
 	two := npy(header("<i4", "(2,)"), i32(2, 2)...)
 	num, indices := npy(header("<i4", "(1, 1, 1)"), i32(1)...), npy(header("<i4", "(1, 1, 1, 1)"), i32(0)...)
 	bits := npy(header("|u1", "(1, 2, 1)"), 1, 3)
-	bigZero := npz(t, zip.Deflate, "mask.npy", append(npy(header("|b1", "(20000, 20000)")), make([]byte, 2<<20)...))
+	bigZero := archive(t, zip.Deflate, "mask.npy", append(npy(header("|b1", "(20000, 20000)")), make([]byte, 2<<20)...))
 	for name, c := range map[string]struct {
 		data []byte
 		want string
@@ -144,8 +144,8 @@ func TestHostileFiles(t *testing.T) {
 		"NaN":              {npy(header("<f4", "(1, 1)"), 0, 0, 0xc0, 0x7f), "NaN at (0, 0)"},
 		"cut archive":      {[]byte("PK\x03\x04"), "zip"},
 		"bomb":             {bigZero, "the limit is 1048576"},
-		"twice":            {npz(t, zip.Store, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "mask.npy", npy(header("|b1", "(1, 1)"), 1)), "there twice"},
-		"no mask":          {npz(t, zip.Store, "x.npy", []byte("y")), "none of its arrays"},
+		"twice":            {archive(t, zip.Store, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "mask.npy", npy(header("|b1", "(1, 1)"), 1)), "there twice"},
+		"no mask":          {archive(t, zip.Store, "x.npy", []byte("y")), "none of its arrays"},
 		"header too long":  {safetensors("{" + strings.Repeat(" ", 2<<20) + "}"), "the limit is 1048576"},
 		"header too short": {safetensors("{}")[:9], "neither"},
 		"bad JSON":         {safetensors("{x}"), "its header"},
@@ -167,7 +167,7 @@ func TestHostileFiles(t *testing.T) {
 		"column":           {flex(two, two, num, npy(header("<i4", "(1, 1, 1, 1)"), i32(1)...), bits), "ascending ones below 1"},
 		"heads":            {flex(two, two, npy(header("<i4", "(1, 2, 1)"), i32(1, 1)...), indices, bits), "several batch entries or heads"},
 		"floats":           {flex(two, two, npy(header("<f4", "(1, 1, 1)"), i32(1)...), indices, bits), "want whole numbers"},
-		"no bits":          {npz(t, zip.Store, "BLOCK_SIZE.npy", two, "seq_lengths.npy", two, "kv_num_blocks.npy", num, "kv_indices.npy", indices), "cannot be told apart"},
+		"no bits":          {archive(t, zip.Store, "BLOCK_SIZE.npy", two, "seq_lengths.npy", two, "kv_num_blocks.npy", num, "kv_indices.npy", indices), "cannot be told apart"},
 		"few bits":         {flex(two, two, num, indices, npy(header("|u1", "(1, 1, 1)"), 1)), "1 partial blocks need [1 2 1]"},
 		"bits beyond":      {flex(two, two, num, indices, npy(header("|u1", "(1, 2, 1)"), 1, 4)), "bits beyond the last token"},
 	} {
@@ -181,7 +181,7 @@ func TestHostileFiles(t *testing.T) {
 
 func TestDamagedArrays(t *testing.T) {
 	sparse := func(indptr, indices, data []byte, more ...any) []byte {
-		return npz(t, zip.Store, append([]any{"indptr.npy", indptr, "indices.npy", indices, "data.npy", data,
+		return archive(t, zip.Store, append([]any{"indptr.npy", indptr, "indices.npy", indices, "data.npy", data,
 			"shape.npy", npy(header("<i4", "(2,)"), i32(2, 2)...)}, more...)...)
 	}
 	good := npy(header("<i4", "(3,)"), i32(0, 1, 2)...)
@@ -203,13 +203,13 @@ func TestDamagedArrays(t *testing.T) {
 		"2 queries and 7 keys":         sparse(good, cols, ones, "M.npy", one(2), "N.npy", one(7), "R.npy", one(1), "C.npy", one(1)),
 		"ends within row 0":            sparse(good, cols, ones, "M.npy", one(2), "N.npy", one(2), "R.npy", one(1), "C.npy", one(1), "packed_mask.npy", npy(header("|u1", "(0,)"))),
 		"has 1 bytes after":            sparse(good, cols, ones, "M.npy", one(2), "N.npy", one(2), "R.npy", one(1), "C.npy", one(1), "packed_mask.npy", npy(header("|u1", "(3,)"), 1, 1, 1)),
-		`"position_ids" has 2 numbers`: npz(t, zip.Store, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "position_ids.npy", cols),
+		`"position_ids" has 2 numbers`: archive(t, zip.Store, "mask.npy", npy(header("|b1", "(1, 1)"), 1), "position_ids.npy", cols),
 	} {
 		_, err := exchange.Read(data, exchange.ReadOptions{})
 		require.ErrorContains(t, err, want)
 	}
 	// A few numbers in a file may not ask for many bitmaps.
-	big := npz(t, zip.Store, "indptr.npy", good, "indices.npy", cols, "data.npy", ones, "shape.npy", npy(header("<i4", "(2,)"), i32(2, 2)...))
+	big := archive(t, zip.Store, "indptr.npy", good, "indices.npy", cols, "data.npy", ones, "shape.npy", npy(header("<i4", "(2,)"), i32(2, 2)...))
 	_, err = exchange.Read(big, exchange.ReadOptions{MaxBytes: 1000, BlockSize: 1 << 15})
 	var limit *exchange.LimitError
 	require.True(t, errors.As(err, &limit), "%v", err)

@@ -32,7 +32,7 @@ const (
 	Remove Op = "remove" // llama_memory_seq_rm of all of Sequence
 )
 
-// Step is one operation.
+// Step is one operation. In JSON, a number that is 0 may be left out.
 type Step struct {
 	Op       Op      `json:"op"`
 	Sequence int     `json:"sequence"`
