@@ -85,6 +85,9 @@ func (e *maskExport) run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if p, err = p.Lower(nil); err != nil { // names and tokens are then those of the mask
+		return err
+	}
 	if exchange.Format(e.form) == sequences {
 		return e.sequences(p)
 	}

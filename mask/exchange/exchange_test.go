@@ -23,26 +23,36 @@ import (
 	"github.com/graphkv/graphkv/posenc"
 )
 
-// drawLayout draws nodes of ragged lengths, some bidirectional, with sources in any order.
+// drawLayout draws nodes of ragged lengths, some bidirectional, with sources in any order. Some nodes are encoded together and
+// may see later ones.
 func drawLayout(t *rapid.T) *posenc.Layout {
 	n := rapid.IntRange(1, 10).Draw(t, "nodes")
 	longest := rapid.SampledFrom([]int{1, 5, 40}).Draw(t, "longest")
 	b := posenc.NewLayoutBuilder()
-	for i := range n {
-		node := posenc.Node{
-			Segment: i, Len: rapid.IntRange(1, longest).Draw(t, "len"), Base: rapid.IntRange(0, 50).Draw(t, "base"),
-			Bidirectional: rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0,
+	for b.Len() < n {
+		lo, hi := b.Len(), b.Len()+1
+		if lo < n-1 && rapid.IntRange(0, 2).Draw(t, "together") == 0 {
+			hi = rapid.IntRange(lo+1, n-1).Draw(t, "group")
 		}
-		if i == n-1 {
-			node.Kind, node.Segment = posenc.QueryNode, -1
-		}
-		var sees []posenc.Seen
-		for s := range i {
-			if rapid.Bool().Draw(t, "sees") {
-				sees = append(sees, posenc.Seen{Node: int32(s), Base: int32(rapid.IntRange(0, 50).Draw(t, "at"))})
+		var nodes []posenc.Node
+		var sees [][]posenc.Seen
+		for i := lo; i < hi; i++ {
+			node := posenc.Node{
+				Segment: i, Len: rapid.IntRange(1, longest).Draw(t, "len"), Base: rapid.IntRange(0, 50).Draw(t, "base"),
+				Bidirectional: rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0,
 			}
+			if i == n-1 {
+				node.Kind, node.Segment = posenc.QueryNode, -1
+			}
+			var sources []posenc.Seen
+			for s := range hi {
+				if s != i && rapid.Bool().Draw(t, "sees") {
+					sources = append(sources, posenc.Seen{Node: int32(s), Base: int32(rapid.IntRange(0, 50).Draw(t, "at"))})
+				}
+			}
+			nodes, sees = append(nodes, node), append(sees, sources)
 		}
-		_, err := b.Add(node, sees...)
+		_, err := b.AddGroup(nodes, sees)
 		require.NoError(t, err)
 	}
 	l, err := b.Layout()

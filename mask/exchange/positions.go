@@ -27,6 +27,9 @@ func (e *PositionError) Error() string {
 // layout's own names. Rotary positions are relative, so the attention over tokens that stand there is the layout's. Where a
 // place would be negative, all are moved up alike. Time is proportional to nodes plus edges.
 func Places(l *posenc.Layout, name func(node int) string) ([]int, error) {
+	if name == nil {
+		name = func(node int) string { return l.Node(node).String() }
+	}
 	// Nodes that an edge joins hang together. Each is a tree: a node's place is its parent's plus by.
 	n := l.Len()
 	parent, by := make([]int32, n), make([]int, n)
@@ -48,14 +51,14 @@ func Places(l *posenc.Layout, name func(node int) string) ([]int, error) {
 	rank := make([]int32, n)
 	for i := range n {
 		for _, s := range l.Sees(i) {
+			if s.Ranked {
+				return nil, fmt.Errorf("exchange: %s lays its sources out anew in every layer, so %s has no place", name(i), name(int(s.Node)))
+			}
 			apart := l.Node(i).Base - int(s.Base) // from the source up to the reader
 			a, pa := find(int32(i))
 			b, pb := find(s.Node)
 			if a == b {
 				if pa-pb != apart {
-					if name == nil {
-						name = func(node int) string { return l.Node(node).String() }
-					}
 					return nil, &PositionError{
 						Node: int(s.Node), Reader: i, NodeName: name(int(s.Node)), ReaderName: name(i),
 						Base: int(s.Base), Other: l.Node(i).Base - (pa - pb),

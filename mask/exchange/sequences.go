@@ -119,6 +119,8 @@ func (p *sequencer) check() error {
 		switch {
 		case len(p.tokens[i]) != n.Len:
 			return fmt.Errorf("exchange: %d tokens of %s, the layout has %d", len(p.tokens[i]), p.name(i), n.Len)
+		case !n.Repair.IsZero():
+			return fail("it repairs %s, of which only some tokens are encoded; lower the layout first", p.name(n.Repair.Of))
 		case n.Bidirectional && n.Len > 1:
 			return fail("its tokens see those after them, and its attention is causal")
 		case p.places[i] > math.MaxInt32-n.Len:
