@@ -16,6 +16,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/mask/exchange"
 	"github.com/graphkv/graphkv/model/sample"
 )
 
@@ -121,7 +122,7 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 		return err
 	}
 	if logits != nil {
-		if err := writeNPY(logits, result.Logits); err != nil {
+		if err := exchange.WriteFloats(logits, result.Logits); err != nil {
 			return err
 		}
 	}
