@@ -102,8 +102,9 @@ const (
 	tallest, lowest = 44.0, 24.0 // heights of nodes, in graphs with few and with many
 	widestLabel     = 170.0
 	barWidth        = 5.0
-	pad             = 9.0   // beside a label
-	columnGap       = 110.0 // for edges to bend in
+	pad             = 9.0    // beside a label
+	narrowGap       = 110.0  // between columns, for edges to bend in
+	widestGap       = 1000.0 // of all columns together
 	thinnest        = 0.6
 	plainWidth      = 1.4 // of edges that are not weighted
 )
@@ -135,16 +136,15 @@ func (g *Graph) draw(c *canvas) (width, height float64, err error) {
 	for v, y := range p.y {
 		p.top, bottom = min(p.top, y-p.layering.height[v]/2), max(bottom, y+p.layering.height[v]/2)
 	}
-	width = p.setColumns()
+	height = bottom - p.top
+	width = p.setColumns(max(narrowGap, min(height/5, widestGap/float64(len(p.columns)))))
 	p.drawEdges(c)
 	for v := range g.Nodes {
 		p.drawNode(c, v)
 	}
-	height = bottom - p.top
 	if g.Weighted {
 		height += 30
-		p.legend(c, height-6)
-		width = max(width, textWidth(legendText, small))
+		width = max(width, p.legend(c, height-6))
 	}
 	return width, height, nil
 }
@@ -158,8 +158,13 @@ func (p *graphPicture) thickness(e *Edge) float64 {
 }
 
 // setColumns places the columns and returns the width of all.
-func (p *graphPicture) setColumns() float64 {
+func (p *graphPicture) setColumns(gap float64) float64 {
 	x := 0.0
+	for _, e := range p.Edges {
+		if p.column[e.From] == 0 && p.column[e.To] == 0 { // which bulges to the left
+			x = max(x, bulge(p.y[e.From]-p.y[e.To])*3/4+p.thickness(&e)/2)
+		}
+	}
 	for _, vs := range p.columns {
 		w := 60.0
 		for _, v := range vs {
@@ -168,10 +173,14 @@ func (p *graphPicture) setColumns() float64 {
 			}
 		}
 		p.x, p.width = append(p.x, x), append(p.width, w)
-		x += w + columnGap
+		x += w + gap
 	}
-	return x - columnGap
+	return x - gap
 }
+
+// bulge is how far to the left the control points of an edge within a column stand,
+// of so much height. The edge itself goes three quarters as far.
+func bulge(height float64) float64 { return 30 + min(0.4*math.Abs(height), 80) }
 
 func (p *graphPicture) labelWidth(v int) float64 {
 	n := p.Nodes[v]
@@ -205,8 +214,8 @@ func (p *graphPicture) route(i int, leave, arrive float64) string {
 	from, to := p.column[e.From], p.column[e.To]
 	if from == to { // out to the left and back
 		x := p.x[from]
-		bulge := x - 24 - min(60, math.Abs(leave-arrive)/5)
-		return fmt.Sprintf("M%s,%s C%s,%[2]s %[3]s,%[4]s %[1]s,%[4]s", num(x), num(leave), num(bulge), num(arrive))
+		out := x - bulge(p.y[e.From]-p.y[e.To])
+		return fmt.Sprintf("M%s,%s C%s,%[2]s %[3]s,%[4]s %[1]s,%[4]s", num(x), num(leave), num(out), num(arrive))
 	}
 	x, y := p.x[from]+p.width[from], leave
 	d := fmt.Sprintf("M%s,%s", num(x), num(y))
@@ -301,7 +310,7 @@ func (p *graphPicture) drawNode(c *canvas, v int) {
 		x, w = x+barWidth, w-barWidth
 	}
 	c.printf(`<rect class="gk-node gk-%s" x="%s" y="%s" width="%s" height="%s" rx="4"/>`+"\n", n.Kind, num(x), num(y), num(w), num(p.nodeHeight))
-	fits := w - 2*pad
+	fits := w - 2*pad + 1 // widths are sums that rounding may leave a little short
 	switch {
 	case n.Note == "":
 		c.text(x+w/2, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits), `text-anchor="middle"`)
@@ -316,11 +325,8 @@ func (p *graphPicture) drawNode(c *canvas, v int) {
 	c.printf("</g>\n")
 }
 
-const legendText = "An edge is as wide as its share of the reader’s attention; all of it is the reader’s bar:    read of others    of itself"
-
-// legend explains the widths, on a base line.
-func (p *graphPicture) legend(c *canvas, y float64) {
-	x := 0.0
+// legend explains the widths, on a base line, and returns how far it reaches.
+func (p *graphPicture) legend(c *canvas, y float64) (x float64) {
 	for _, part := range []struct{ class, text string }{
 		{"", "An edge is as wide as its share of its reader’s attention, the bar:"},
 		{"gk-read", "read of others"},
@@ -331,6 +337,7 @@ func (p *graphPicture) legend(c *canvas, y float64) {
 			x += barWidth + 5
 		}
 		c.text(x, y, "gk-small", part.text)
-		x += textWidth(part.text, small) + 12
+		x += textWidth(part.text, small) + 14
 	}
+	return x
 }

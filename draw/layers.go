@@ -148,7 +148,8 @@ func (s *components) visit(v int) {
 const sweeps = 12
 
 // arrange orders the columns so that few edges cross: every vertex goes to the mean
-// place of its neighbours, those on the left and those on the right in turn.
+// place of its neighbours, those on the left and those on the right in turn. All links
+// count alike, so that what reads the same stays in the order in which it was given.
 func (l *layering) arrange() {
 	l.order = make([]int, len(l.column))
 	for _, vs := range l.columns {
@@ -166,16 +167,15 @@ func (l *layering) arrange() {
 			}
 			vs := l.columns[c]
 			for _, v := range vs {
-				sum, weight := 0.0, 0.0
+				sum, count := 0.0, 0.0
 				for _, i := range links[v] {
-					k := l.links[i]
-					u := of(k)
-					sum += k.weight * float64(l.order[u]) / float64(len(l.columns[l.column[u]]))
-					weight += k.weight
+					u := of(l.links[i])
+					sum += float64(l.order[u]) / float64(len(l.columns[l.column[u]]))
+					count++
 				}
 				mean[v] = float64(l.order[v]) / float64(len(vs)) // nothing there: it stays
-				if weight > 0 {
-					mean[v] = sum / weight
+				if count > 0 {
+					mean[v] = sum / count
 				}
 			}
 			slices.SortStableFunc(vs, func(a, b int) int { return cmp.Compare(mean[a], mean[b]) })

@@ -27,7 +27,7 @@ type Mask struct {
 // told apart in a picture.
 func BlockSize(tokens int) int {
 	n := 1
-	for n*96 < tokens && n < mask.MaxBlockSize {
+	for n*160 < tokens && n < mask.MaxBlockSize {
 		n *= 2
 	}
 	return n
@@ -167,7 +167,7 @@ func (m *Mask) grid(c *canvas, size, perToken float64) {
 	}
 }
 
-const legendWidth = 330.0
+const legendWidth = 350.0
 
 // legend explains the colours, from x on, on a base line.
 func (m *Mask) legend(c *canvas, x, y float64) {
@@ -179,11 +179,7 @@ func (m *Mask) legend(c *canvas, x, y float64) {
 		c.printf(`<rect class="gk-%v" x="%s" y="%s" width="10" height="10"/>`, part.kind, num(x), num(y-9))
 		s := fmt.Sprintf("%d %v", part.n, part.kind)
 		c.text(x+14, y, "gk-small", s)
-		x += 14 + textWidth(s, small) + 12
+		x += 14 + textWidth(s, small) + 14
 	}
-	s := fmt.Sprintf("blocks of %d × %[1]d tokens", m.Mask.BlockSize())
-	if m.Mask.BlockSize() == 1 {
-		s = "tokens"
-	}
-	c.text(x, y, "gk-small", s)
+	c.text(x+4, y, "gk-small", fmt.Sprintf("blocks of %d × %[1]d tokens", m.Mask.BlockSize()))
 }

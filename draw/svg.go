@@ -128,11 +128,11 @@ func textWidth(s string, size float64) float64 {
 		case r >= 0x1100: // ideographs and the like
 			em++
 		case strings.ContainsRune("fijlrt .,:;'|()[]", r):
-			em += 0.34
-		case r >= 'A' && r <= 'Z', r == 'm', r == 'w':
-			em += 0.72
+			em += 0.36
+		case r >= 'A' && r <= 'Z', strings.ContainsRune("mw<>&%+=@", r):
+			em += 0.75
 		default:
-			em += 0.57
+			em += 0.59
 		}
 	}
 	return em * size
