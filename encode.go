@@ -18,6 +18,7 @@ import (
 type session struct {
 	e     *Engine
 	plan  *Plan
+	scope *kvcache.Scope
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
@@ -42,6 +43,7 @@ type node struct {
 	sources []source // canonical order
 	depth   int
 	twin    int32 // an earlier node with the same key, or −1
+	origin  int32 // the node that it repairs, or −1
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
@@ -49,6 +51,8 @@ type node struct {
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
@@ -59,8 +63,8 @@ type source struct {
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
-func (e *Engine) begin(p *Plan) (*session, error) {
-	s, err := e.keyed(p)
+func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,18 +73,30 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 }
 
 // keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan) (*session, error) {
+func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
+	r := running{namespace: e.naming.Namespace}
+	for _, o := range options {
+		if o != nil {
+			o(&r)
+		}
+	}
+	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
+	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		var keyed []kvcache.Source
 		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
+		n.origin = -1
+		if r := p.layout.Node(i).Repair; !r.IsZero() {
+			n.origin = int32(r.Of)
+			n.depth = s.nodes[r.Of].depth + 1
+		}
+		n.key = s.scope.KeyAs(s.form(i), p.tokens[i], keyed)
 		for _, src := range n.sources {
 			n.depth = max(n.depth, s.nodes[src.node].depth+1)
 		}
@@ -93,6 +109,16 @@ func (e *Engine) keyed(p *Plan) (*session, error) {
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// scopeOf returns the scope of a namespace.
+func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
+	if namespace == e.naming.Namespace {
+		return e.scope
+	}
+	c := e.naming
+	c.Namespace = namespace
+	return kvcache.NewScope(c)
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
@@ -131,10 +157,14 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	return sources, keyed
 }
 
-// form names how a node is encoded if not causally, for its key.
-func form(n posenc.Node) string {
-	if n.Bidirectional {
+// form names how a node is encoded if not causally and as a whole, for its key.
+func (s *session) form(i int) string {
+	n := s.plan.layout.Node(i)
+	switch {
+	case n.Bidirectional:
 		return "bidirectional"
+	case !n.Repair.IsZero():
+		return repairForm(n.Repair, n.Len, s.nodes[n.Repair.Of].key)
 	}
 	return ""
 }
@@ -282,13 +312,18 @@ func (s *session) wait(ctx context.Context) error {
 func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
 	b := batcher{session: s}
 	s.job.waits = len(s.arriving) > 0
-	for _, i := range nodes {
-		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := s.nodeRun(int(i))
-		r.KV = n.kv
-		if err := b.add(ctx, r, i); err != nil {
+	for _, stage := range s.stages(nodes) {
+		if err := s.repair(ctx, &b, stage.repairs); err != nil {
 			return err
+		}
+		for _, i := range stage.whole {
+			n := &s.nodes[i]
+			n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
+			r := s.nodeRun(int(i))
+			r.KV = n.kv
+			if err := b.add(ctx, r, i); err != nil {
+				return err
+			}
 		}
 	}
 	if query != nil {
@@ -309,14 +344,19 @@ func (s *session) nodeRun(i int) model.Run {
 	return model.Run{Tokens: s.plan.tokens[i], Sources: s.sources(sources), Bidirectional: s.plan.layout.Node(i).Bidirectional}
 }
 
+// node returns node i, or the earlier one that is the same.
+func (s *session) node(i int32) *node {
+	if twin := s.nodes[i].twin; twin >= 0 {
+		i = twin
+	}
+	return &s.nodes[i]
+}
+
 // sources points a run at the KV of what it attends to.
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
-		n := &s.nodes[src.node]
-		if n.twin >= 0 {
-			n = &s.nodes[n.twin]
-		}
+		n := s.node(src.node)
 		out[j] = model.Source{KV: n.kv, Shift: src.shift, Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power}
 	}
 	return out

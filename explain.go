@@ -41,7 +41,7 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 	var o explained
 	for _, option := range options {
 		if option != nil {
-			option(&o)
+			option.explain(&o)
 		}
 	}
 	nodes, err := e.toExplain(p, &o)
@@ -51,12 +51,16 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 	c := e.model.Config()
 	x := &Explanation{Layers: c.Layers, Heads: c.Heads}
 	if !o.hasAnswer && p.maxTokens != NoTokens {
-		if x.Answer, err = e.Generate(ctx, p); err != nil {
+		generate := make([]GenerateOption, len(o.run))
+		for i, r := range o.run {
+			generate[i] = r
+		}
+		if x.Answer, err = e.Generate(ctx, p, generate...); err != nil {
 			return nil, err
 		}
 		o.answer = x.Answer.Tokens
 	}
-	s, err := e.begin(p)
+	s, err := e.begin(p, o.run...)
 	if err != nil {
 		return nil, err
 	}

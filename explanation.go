@@ -63,10 +63,17 @@ func (r *Read) Top() (layer, head int) {
 	return layer, head
 }
 
-// ExplainOption changes what [Engine.Explain] explains.
-type ExplainOption func(*explained)
+// ExplainOption changes what [Engine.Explain] explains. Every [RunOption] is one.
+type ExplainOption interface{ explain(*explained) }
+
+type explainOption func(*explained)
+
+func (o explainOption) explain(x *explained) { o(x) }
+
+func (o RunOption) explain(x *explained) { x.run = append(x.run, o) }
 
 type explained struct {
+	run       []RunOption
 	nodes     []string
 	chosen    bool // nodes are those to explain, and not all that have sources
 	answer    []int32
@@ -76,11 +83,11 @@ type explained struct {
 // ExplainNodes explains the nodes with these ids, besides the query and the answer,
 // instead of all that have sources. Without ids there are no others.
 func ExplainNodes(ids ...string) ExplainOption {
-	return func(x *explained) { x.nodes, x.chosen = ids, true }
+	return explainOption(func(x *explained) { x.nodes, x.chosen = ids, true })
 }
 
 // ExplainAnswer explains this answer, such as that of an earlier [Engine.Generate],
 // instead of one that is generated. An answer of no tokens explains the query alone.
 func ExplainAnswer(tokens []int32) ExplainOption {
-	return func(x *explained) { x.answer, x.hasAnswer = tokens, true }
+	return explainOption(func(x *explained) { x.answer, x.hasAnswer = tokens, true })
 }

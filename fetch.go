@@ -81,6 +81,7 @@ func (s *session) settle(ctx context.Context) (here bool, err error) {
 	if err == nil {
 		n.arrived = true
 		s.fetched += n.kv.Tokens()
+		n.fetched = true
 		return true, nil
 	}
 	n.arrival.Release()

@@ -33,7 +33,7 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	var g generation
 	for _, o := range options {
 		if o != nil {
-			o(&g)
+			o.apply(&g)
 		}
 	}
 	if g.sampling == nil {
@@ -43,7 +43,7 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	if err != nil {
 		return nil, err
 	}
-	s, err := e.begin(p)
+	s, err := e.begin(p, g.run...)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +58,9 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	r.Usage.EncodedTokens += queryTokens
 	if g.logits {
 		r.Logits = append([]float32(nil), a.logits...)
+	}
+	if g.prepared != nil {
+		g.prepared(s.origins())
 	}
 	prepared := time.Since(start)
 	r.Timings.Prepare = milliseconds(prepared)
@@ -149,6 +152,8 @@ func (a *answer) generate(ctx context.Context, r *Result, sampler *sample.Sample
 	sampling := &a.e.scheduler.sampling
 	sampling.Add(1)
 	defer sampling.Add(-1)
+	a.e.scheduler.answering.Add(1)
+	defer a.e.scheduler.answering.Add(-1)
 	var text strings.Builder
 	send := func(s string) error {
 		text.WriteString(s)

@@ -44,8 +44,47 @@ func (p *Plan) Tokens(i int) []int32 { return p.tokens[i] }
 // plan read from a file.
 func (p *Plan) Strategy() Strategy { return p.strategy }
 
-// Mask lowers the plan to a block-sparse attention mask over its tokens.
-func (p *Plan) Mask(blockSize int) (*mask.Mask, error) { return mask.New(p.layout, blockSize) }
+// Mask lowers the plan to a block-sparse attention mask over its tokens. A plan with
+// repairs is put through [Plan.Lower] first, so that the mask is over the lowered plan's
+// tokens, or the error wraps [ErrRepairUnknown].
+func (p *Plan) Mask(blockSize int) (*mask.Mask, error) {
+	lowered, err := p.Lower(nil)
+	if err != nil {
+		return nil, err
+	}
+	return mask.New(lowered.layout, blockSize)
+}
+
+// Lower returns the plan with every node that is a repair replaced by ordinary nodes that
+// compute the same: one for each stretch of tokens that is encoded; see
+// [posenc.Layout.Lower]. A node that is a part of one of p's is named after that and its
+// tokens: "kv1.a[3:5]". A plan without repairs is returned as it is.
+//
+// repaired is what [Engine.Repaired] has returned. Without it only a plan whose repairs
+// are all of first tokens can be lowered; the error of others wraps [ErrRepairUnknown].
+func (p *Plan) Lower(repaired [][]int) (*Plan, error) {
+	for i := range p.Len() {
+		if r := p.layout.Node(i).Repair; r.Fraction > 0 && repaired == nil {
+			return nil, fmt.Errorf("graphkv: node %q repairs %q: %w", p.ids[i], p.ids[r.Of], ErrRepairUnknown)
+		}
+	}
+	layout, from, err := p.layout.Lower(repaired)
+	if err != nil {
+		return nil, fmt.Errorf("graphkv: %w", err)
+	}
+	if layout == p.layout {
+		return p, nil
+	}
+	q := *p
+	q.layout, q.ids, q.tokens = layout, make([]string, len(from)), make([][]int32, len(from))
+	for i, s := range from {
+		q.ids[i], q.tokens[i] = p.ids[s.Node], p.tokens[s.Node][s.From:s.To]
+		if len(q.tokens[i]) < len(p.tokens[s.Node]) {
+			q.ids[i] = fmt.Sprintf("%s[%d:%d]", q.ids[i], s.From, s.To)
+		}
+	}
+	return &q, nil
+}
 
 // WithMaxTokens returns a copy of the plan whose answer ends after n tokens;
 // [NoTokens] asks for none, 0 for [DefaultMaxTokens].
@@ -83,19 +122,24 @@ type Cost struct {
 	Nodes, Edges int
 	Tokens       int   // tokens to encode, the query's included
 	QueryTokens  int   // tokens that are left to encode when everything else is cached
-	Pairs        int64 // (query token, key token) pairs attended to, per layer and head
+	Pairs        int64 // (query token, key token) pairs attended to, per layer and head; at most, if not known before
 	CausalPairs  int64 // pairs if all tokens stood in one causal sequence
 }
 
 // Cost counts a plan's tokens and attention pairs.
 func (p *Plan) Cost() Cost {
 	l := p.layout
-	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), Tokens: l.Tokens(), QueryTokens: l.Node(l.Query()).Len}
+	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), QueryTokens: l.Node(l.Query()).Len}
 	for i := range l.Len() {
-		n := int64(l.Node(i).Len)
-		if l.Node(i).Bidirectional {
+		node := l.Node(i)
+		n, whole := int64(l.Encodes(i)), int64(node.Len)
+		c.Tokens += int(n)
+		switch {
+		case node.Bidirectional:
 			c.Pairs += n * n
-		} else {
+		case node.Repair.Fraction > 0:
+			c.Pairs += n*whole - n*(n-1)/2 // the last tokens see most
+		default:
 			c.Pairs += n * (n + 1) / 2
 		}
 		for _, s := range l.Sees(i) {
@@ -118,7 +162,14 @@ type planNode struct {
 	Tokens []int32    `json:"tokens"`
 	Sees   []planSeen `json:"sees"`
 
-	Bidirectional bool `json:"bidirectional,omitempty"`
+	Bidirectional bool        `json:"bidirectional,omitempty"`
+	Repair        *planRepair `json:"repair,omitempty"`
+}
+
+type planRepair struct {
+	Of       string  `json:"of"`
+	First    int     `json:"first,omitempty"`
+	Fraction float64 `json:"fraction,omitempty"`
 }
 
 type planSeen struct {
@@ -156,7 +207,11 @@ func (b *biasFloat32) UnmarshalJSON(data []byte) error {
 //
 // in encoding order, the query last. A node may have "bidirectional", and what it sees
 // "scale", "bias" (a number per head, null hides the source from it) and "power", see
-// [posenc.Score].
+// [posenc.Score]. A node that is a repair has
+//
+//	"repair": {"of": id, "first": tokens} or {"of": id, "fraction": number}
+//
+// where the other node has the same tokens, see [posenc.Repair].
 func (p *Plan) MarshalJSON() ([]byte, error) {
 	f := planFile{Nodes: make([]planNode, p.Len())}
 	for i := range f.Nodes {
@@ -169,6 +224,9 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 				seen.Bias = append(seen.Bias, biasFloat32(b))
 			}
 			n.Sees = append(n.Sees, seen)
+		}
+		if r := node.Repair; !r.IsZero() {
+			n.Repair = &planRepair{Of: p.ids[r.Of], First: r.First, Fraction: r.Fraction}
 		}
 		f.Nodes[i] = n
 	}
@@ -223,6 +281,18 @@ func ParsePlan(data []byte) (*Plan, error) {
 			sees[j] = posenc.Seen{Node: k, Base: int32(s.Base), Score: number}
 		}
 		node := posenc.Node{Kind: posenc.SegmentNode, Segment: i, Base: n.Base, Len: len(n.Tokens), Bidirectional: n.Bidirectional}
+		if r := n.Repair; r != nil {
+			of, ok := index[r.Of]
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("graphkv: plan: node %q repairs %q, which is not a node before it", n.ID, r.Of)
+			case !slices.Equal(n.Tokens, p.tokens[of]):
+				return nil, fmt.Errorf("graphkv: plan: node %q repairs %q, which has other tokens", n.ID, r.Of)
+			case r.First == 0 && r.Fraction == 0:
+				return nil, fmt.Errorf("graphkv: plan: node %q repairs %q, but nothing of it", n.ID, r.Of)
+			}
+			node.Repair = posenc.Repair{Of: int(of), First: r.First, Fraction: r.Fraction}
+		}
 		if i == len(f.Nodes)-1 {
 			node.Kind, node.Segment = posenc.QueryNode, -1
 		}

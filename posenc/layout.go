@@ -46,6 +46,7 @@ type Node struct {
 	Len     int // tokens, at least 1
 	// Bidirectional lets every token of the node see all of them, as in an encoder, and not only those up to itself.
 	Bidirectional bool
+	Repair        Repair // none: all of the node's tokens are encoded
 }
 
 func (n Node) String() string {
@@ -90,7 +91,8 @@ func (l *Layout) Sees(i int) []Seen {
 	return l.seen[lo:hi:hi]
 }
 
-// Tokens returns the number of tokens of all nodes together, which is the number of tokens to encode when nothing is cached.
+// Tokens returns the number of tokens of all nodes together. When nothing is cached that many are to be encoded, less those
+// that repairs leave as they are; see Encodes.
 func (l *Layout) Tokens() int { return l.tokens }
 
 // Query returns the index of the query, which is the last node.
@@ -201,6 +203,9 @@ func (b *LayoutBuilder) Add(n Node, sees ...Seen) (int, error) {
 		return fail("base %d and length %d reach beyond position %d", n.Base, n.Len, MaxPosition)
 	case b.l.tokens > math.MaxInt-n.Len:
 		return fail("too many tokens")
+	}
+	if err := b.checkRepair(n); err != nil {
+		return fail("%w", err)
 	}
 	end := max(b.l.end, n.Base+n.Len)
 	for k, s := range sees {
