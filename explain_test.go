@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestExplanationAgreesWithADensePass(t *testing.T) {
 	engines := []*Engine{tinyEngine(t), tinyEngine(t, WithBatchTokens(4), WithCacheBytes(0))}
 	ref := loadReference(t, tinyFile)
 	rapid.Check(t, func(t *rapid.T) {
-		p := compile(t, engines[0], drawRequest(t, Strategies()...))
+		p := compile(t, engines[0], drawRequest(t, unrepaired()...))
 		p.layout = drawScores(t, p.layout)
 		answer := rapid.SliceOfN(rapid.Int32Range(0, tinyVocab-1), 0, 6).Draw(t, "answer")
 		want := denseExplanation(ref, p, answer)
@@ -42,6 +43,49 @@ func TestExplanationAgreesWithADensePass(t *testing.T) {
 			require.Equal(t, len(want), len(x.Readers))
 			for i, r := range x.Readers {
 				requireReader(t, want[i], r)
+			}
+		}
+	})
+}
+
+// unrepaired returns the strategies without repairs.
+func unrepaired() []Strategy {
+	return slices.DeleteFunc(Strategies(), func(s Strategy) bool { return s == CacheBlend || s == EPIC })
+}
+
+// What a query reads of a repaired node is what it reads of its stretches and of what they
+// replace, in the plan that has them as nodes.
+func TestExplainRepairs(t *testing.T) {
+	e := tinyEngine(t)
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, CacheBlend, EPIC))
+		repaired, err := e.Repaired(context.Background(), p)
+		require.NoError(t, err)
+		low, err := p.Lower(repaired)
+		require.NoError(t, err)
+		total := func(r Reader) (sources, own float64) {
+			for _, read := range r.Reads {
+				if read.ID == r.ID {
+					own += read.Mass
+				} else {
+					sources += read.Mass
+				}
+			}
+			return sources, own
+		}
+		whole, parts := explain(t, e, p, ExplainAnswer([]int32{7, 9})).Readers, explain(t, e, low, ExplainAnswer([]int32{7, 9})).Readers
+		for k := 1; k <= 2; k++ { // query and answer
+			a, b := whole[len(whole)-k], parts[len(parts)-k]
+			require.Equal(t, a.ID, b.ID)
+			sources, own := total(a)
+			lowSources, lowOwn := total(b)
+			require.InDelta(t, lowSources, sources, 1e-4)
+			require.InDelta(t, lowOwn, own, 1e-4)
+		}
+		for i := range p.Len() {
+			if !p.Layout().Node(i).Repair.IsZero() {
+				_, err := e.Explain(context.Background(), p, ExplainNodes(p.ID(i)))
+				require.ErrorContains(t, err, "is a repair")
 			}
 		}
 	})
