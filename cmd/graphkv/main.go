@@ -5,6 +5,7 @@
 //	graphkv ask            answer a question over files, a JSON request or the demo
 //	graphkv plan           show what a request will compute, without computing it
 //	graphkv mask           write a request's mask for other tools, and show masks
+//	graphkv explain        show what the answer and every target have read
 //	graphkv cache          encode a corpus ahead of time, and look after what is stored
 //	graphkv pull           fetch a model into the user's cache folder
 //	graphkv tokenize       turn text into token ids and back
@@ -50,7 +51,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAsk(), newPlan(), newMask(), newCache(), newPull(), newTokenize(), newInspect())
+	root.AddCommand(newAsk(), newPlan(), newMask(), newExplain(), newCache(), newPull(), newTokenize(), newInspect())
 	return root
 }
 
