@@ -61,11 +61,12 @@ is GRAPHKV_MAX_QUEUE, and max-queue: 64. A flag takes precedence over the enviro
 that over the file. --print-config shows what holds, and why.
 
 Clients need an API key when there are any: in a file (--keys-file), or in the variable
-GRAPHKV_API_KEYS, since arguments are for everybody on the machine to see. A line (or what is between commas)
-has the namespace that a key opens, and the key, of 16 characters at least, or its hash:
+GRAPHKV_API_KEYS, but not in an argument, which everybody on the machine can see. Every
+line, or entry between commas, has the namespace that a key opens, and the key, of 16
+characters at least, or its hash:
 
   acme    8Jw0rPbXkq2sUoYH3nTzLd
-  globex  sha256:…
+  globex  sha256:64 hexadecimal digits
 
 What one namespace has stored is never found from another. Without keys the server
 listens on loopback addresses only, unless it is told otherwise.
