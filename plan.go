@@ -47,6 +47,15 @@ func (p *Plan) Strategy() Strategy { return p.strategy }
 // Mask lowers the plan to a block-sparse attention mask over its tokens.
 func (p *Plan) Mask(blockSize int) (*mask.Mask, error) { return mask.New(p.layout, blockSize) }
 
+// MaxTokens returns after how many tokens the plan's answer ends: 0 if it is to have
+// none, [DefaultMaxTokens] if nothing else was said.
+func (p *Plan) MaxTokens() int {
+	if p.maxTokens == 0 {
+		return DefaultMaxTokens
+	}
+	return max(p.maxTokens, 0)
+}
+
 // WithMaxTokens returns a copy of the plan whose answer ends after n tokens;
 // [NoTokens] asks for none, 0 for [DefaultMaxTokens].
 func (p *Plan) WithMaxTokens(n int) *Plan {
