@@ -76,7 +76,7 @@ On SIGHUP it reads the keys and the TLS certificate again.`,
 		Example: `  graphkv serve
   graphkv serve --listen :8443 --tls-cert cert.pem --tls-key key.pem --keys-file keys
   graphkv serve --config graphkv.yaml --print-config
-  curl localhost:8080/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hello"}]}'`,
+  curl localhost:8080/v1/chat/completions --json '{"messages": [{"role": "user", "content": "Hello"}]}'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
