@@ -3,6 +3,7 @@
 // Command graphkv asks questions over passages through graph-structured attention.
 //
 //	graphkv ask            answer a question over files, a JSON request or the demo
+//	graphkv serve          answer questions over HTTP
 //	graphkv plan           show what a request will compute, without computing it
 //	graphkv mask           write a request's mask for other tools, and show masks
 //	graphkv explain        show what the answer and every target have read
@@ -51,7 +52,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAsk(), newPlan(), newMask(), newExplain(), newCache(), newPull(), newTokenize(), newInspect())
+	root.AddCommand(newAsk(), newServe(), newPlan(), newMask(), newExplain(), newCache(), newPull(), newTokenize(), newInspect())
 	return root
 }
 
