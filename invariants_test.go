@@ -67,6 +67,10 @@ func drawRequest(t *rapid.T, strategies ...Strategy) *Request {
 			Temperature: rapid.Float64Range(0.5, 2).Draw(t, "APE temperature"), Scale: rapid.Float64Range(0.5, 2).Draw(t, "APE scale"),
 			SharedPrefix: rapid.Bool().Draw(t, "shared prefix"),
 		}
+	case CacheBlend:
+		r.Repair.Fraction = new(rapid.Float64Range(0, 1).Draw(t, "repaired fraction"))
+	case EPIC:
+		r.Repair.First = new(rapid.IntRange(0, 9).Draw(t, "repaired first"))
 	case DAG:
 		r.Rounds = rapid.IntRange(0, 2).Draw(t, "rounds")
 		r.VisibleRounds = rapid.SliceOfNDistinct(rapid.IntRange(0, r.Rounds), 0, -1, rapid.ID).Draw(t, "visible rounds")
@@ -109,6 +113,15 @@ func nodeKV(t require.TestingT, e *Engine, p *Plan) [][]float32 {
 		out[i] = flatten(n.kv)
 	}
 	return out
+}
+
+// lowered returns a plan without repairs that computes what e does for p.
+func lowered(t require.TestingT, e *Engine, p *Plan) *Plan {
+	repaired, err := e.Repaired(context.Background(), p)
+	require.NoError(t, err)
+	low, err := p.Lower(repaired)
+	require.NoError(t, err)
+	return low
 }
 
 func flatten(kv *kvcache.KV) []float32 {
@@ -216,6 +229,7 @@ func TestDensePassAgrees(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := compile(t, e, drawRequest(t, Strategies()...))
 		got := logits(t, e, p).Logits
+		p = lowered(t, e, p)
 		requireClose(t, densePass(t, ref, p, readerDistance(p)), got)
 		if positions, ok := tokenPositions(p); ok {
 			onePosition++
@@ -236,11 +250,12 @@ func TestScoresAndBidirectionalNodesAgreeWithADensePass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := compile(t, e, drawRequest(t, Strategies()...))
 		p.layout = drawScores(t, p.layout)
-		graph := modeltest.Graph{Distance: readerDistance(p), Score: readerScore(p)}
-		m, err := p.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
+		low := lowered(t, e, p)
+		graph := modeltest.Graph{Distance: readerDistance(low), Score: readerScore(low)}
+		m, err := low.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
 		require.NoError(t, err)
 		graph.Sees = m.Allowed
-		want := lastRow(ref.Logits(allTokens(p), graph))
+		want := lastRow(ref.Logits(allTokens(low), graph))
 		got := logits(t, e, p).Logits
 		requireClose(t, want, got)
 		again := logits(t, e, p)
@@ -274,10 +289,16 @@ func drawScores(t *rapid.T, l *posenc.Layout) *posenc.Layout {
 		}
 		table = append(table, s)
 	}
+	causal := make([]bool, l.Len())
+	for i := range l.Len() {
+		if r := l.Node(i).Repair; !r.IsZero() {
+			causal[i], causal[r.Of] = true, true
+		}
+	}
 	b := posenc.NewLayoutBuilder()
 	for i := range l.Len() {
 		n := l.Node(i)
-		n.Bidirectional = rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
+		n.Bidirectional = !causal[i] && rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
 		sees := slices.Clone(l.Sees(i))
 		for j := range sees {
 			sees[j].Score = 0 // it counted another layout's
