@@ -4,6 +4,7 @@
 //
 //	graphkv ask            answer a question over files, a JSON request or the demo
 //	graphkv plan           show what a request will compute, without computing it
+//	graphkv eval           measure how well and how soon presets answer
 //	graphkv cache          encode a corpus ahead of time, and look after what is stored
 //	graphkv pull           fetch a model into the user's cache folder
 //	graphkv tokenize       turn text into token ids and back
@@ -49,7 +50,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAsk(), newPlan(), newCache(), newPull(), newTokenize(), newInspect())
+	root.AddCommand(newAsk(), newPlan(), newCache(), newEval(), newPull(), newTokenize(), newInspect())
 	return root
 }
 
