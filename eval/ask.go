@@ -85,12 +85,12 @@ func (a *asker) request(x *Item, v *Variant, order []int) *graphkv.Request {
 		r.Segments[i] = graphkv.Segment{ID: segmentID(d), Text: a.data.Format.Block(x.Documents[d])}
 	}
 	if a.data.Format == ArxivQA && r.Strategy == graphkv.Sequential {
-		for i := range r.Segments[:len(r.Segments)-1] {
-			r.Segments[i].Text += betweenPapers
-		}
-		if n := len(r.Segments); n > 1 {
-			s := &r.Segments[n-2]
-			s.Text = strings.TrimSuffix(s.Text, betweenPapers) + beforeCenter
+		for i, last := 0, len(order)-1; i < last; i++ {
+			between := betweenPapers
+			if i == last-1 {
+				between = beforeCenter
+			}
+			r.Segments[i].Text += between
 		}
 	}
 	edges := x.Edges

@@ -28,14 +28,15 @@ type Header struct {
 	Defaults  graphkv.Request `json:"defaults"`
 }
 
-// Record is what came of one question under one variant in one order.
+// Record is what came of one question under one variant in one order: one of Answer,
+// Timing and Error.
 type Record struct {
 	Item     string  `json:"item"`
 	Strategy string  `json:"strategy"` // the variant's label
 	Order    int     `json:"order"`    // 0 is the data's own
 	Answer   *Answer `json:"answer,omitempty"`
 	Timing   *Timing `json:"timing,omitempty"`
-	Error    string  `json:"error,omitempty"` // why there is neither
+	Error    string  `json:"error,omitempty"`
 }
 
 // Answer is what the model said.

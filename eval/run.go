@@ -35,9 +35,9 @@ type Runner struct {
 	Progress func(done, total int)
 }
 
-// Header returns the header for logs of this run.
-func (r *Runner) Header(format attention.Format) Header {
-	model, _ := r.Engine.Metadata().String("general.name") // a file may have no name
+// Header returns the header for logs of this run, of an engine whose model goes by the
+// given name and whose KVs are in the given format.
+func (r *Runner) Header(model string, format attention.Format) Header {
 	fingerprint := r.Engine.Metadata().Fingerprint()
 	h := sha256.New()
 	for _, ids := range [][]int32{r.Frame.Before, r.Frame.After} {
@@ -96,15 +96,17 @@ func (r *Runner) Answer(ctx context.Context, l *Log) error {
 	a := r.asker()
 	var tasks []task
 	total := 0
+	add := func(t task) {
+		total++
+		if rec := t.record(); !l.has(rec.key()) {
+			tasks = append(tasks, t)
+		}
+	}
 	for i := range r.Data.Items {
 		x := &r.Data.Items[i]
 		for number, order := range a.orders(x, r.Orders) {
 			for j := range r.Variants {
-				t := task{x, &r.Variants[j], number, order}
-				total++
-				if rec := t.record(); !l.has(rec.key()) {
-					tasks = append(tasks, t)
-				}
+				add(task{x, &r.Variants[j], number, order})
 			}
 		}
 	}
@@ -117,7 +119,7 @@ func (r *Runner) Answer(ctx context.Context, l *Log) error {
 		case tooLong(err):
 			rec.Error = err.Error()
 		default:
-			return fmt.Errorf("eval: item %q under %s: %w", t.item.ID, t.variant.Label, err)
+			return fmt.Errorf("eval: item %q under %s: %w", rec.Item, rec.Strategy, err)
 		}
 		return l.Append(rec)
 	})
@@ -176,19 +178,26 @@ func (r *Runner) answer(ctx context.Context, a *asker, t *task) (*Answer, error)
 		return nil, err
 	}
 	out := &Answer{Text: result.Text, Finish: result.FinishReason, Usage: result.Usage}
-	if len(t.item.Candidates) == 0 {
-		return out, nil
+	out.Candidates, err = r.rank(ctx, a, p, t.item)
+	return out, err
+}
+
+// rank returns the log-probability of each of an item's candidates after a plan's query.
+func (r *Runner) rank(ctx context.Context, a *asker, p *graphkv.Plan, x *Item) ([]float64, error) {
+	if len(x.Candidates) == 0 {
+		return nil, nil
 	}
-	continuations := make([][]int32, len(t.item.Candidates))
-	for i, c := range t.item.Candidates {
+	continuations := make([][]int32, len(x.Candidates))
+	for i, c := range x.Candidates {
 		continuations[i] = a.tokenizer.Encode(nil, c, false)
 	}
 	scores, err := r.Engine.Score(ctx, p, continuations...)
 	if err != nil {
 		return nil, err
 	}
-	for i := range continuations {
-		out.Candidates = append(out.Candidates, scores.Sum(i))
+	out := make([]float64, len(continuations))
+	for i := range out {
+		out[i] = scores.Sum(i)
 	}
 	return out, nil
 }

@@ -121,7 +121,7 @@ func gather(f Format, x *Item, variants []Variant, orders int, records map[key]*
 		var list []outcome
 		for o := range orders + 1 {
 			r := records[key{x.ID, variants[j].Label, o, false}]
-			if r == nil {
+			if r == nil || r.Answer != nil && len(r.Answer.Candidates) != len(x.Candidates) {
 				return a, false
 			}
 			list = append(list, score(f, x, r))
@@ -133,27 +133,32 @@ func gather(f Format, x *Item, variants []Variant, orders int, records map[key]*
 
 // score compares a record with an item's answers. An error is wrong by every measure.
 func score(f Format, x *Item, r *Record) outcome {
+	o := outcome{choice: -1, scores: map[Measure]float64{}}
 	if r.Answer == nil {
-		return outcome{choice: -1, failed: true}
+		o.failed = true
+		return o
 	}
 	text := f.Final(r.Answer.Text)
 	m := Compare(text, x.Answers)
-	o := outcome{text: Normalise(text), choice: -1, scores: map[Measure]float64{SubspanEM: number(m.Subspan), EM: number(m.Exact), F1: m.F1}}
-	if len(r.Answer.Candidates) != len(x.Candidates) || len(x.Candidates) == 0 {
+	o.text = Normalise(text)
+	o.scores[SubspanEM], o.scores[EM], o.scores[F1] = number(m.Subspan), number(m.Exact), m.F1
+	p := r.Answer.Candidates
+	if len(x.Candidates) == 0 {
 		return o
 	}
-	byByte := 0
-	o.choice = 0
-	for i, p := range r.Answer.Candidates {
-		if p > r.Answer.Candidates[o.choice] {
-			o.choice = i
+	best := func(value func(i int) float64) int {
+		b := 0
+		for i := range x.Candidates {
+			if value(i) > value(b) {
+				b = i
+			}
 		}
-		if p/float64(len(x.Candidates[i])) > r.Answer.Candidates[byByte]/float64(len(x.Candidates[byByte])) {
-			byByte = i
-		}
+		return b
 	}
-	o.scores[Choice] = number(Compare(x.Candidates[o.choice], x.Answers).Exact)
-	o.scores[ChoicePerByte] = number(Compare(x.Candidates[byByte], x.Answers).Exact)
+	right := func(i int) float64 { return number(Compare(x.Candidates[i], x.Answers).Exact) }
+	o.choice = best(func(i int) float64 { return p[i] })
+	o.scores[Choice] = right(o.choice)
+	o.scores[ChoicePerByte] = right(best(func(i int) float64 { return p[i] / float64(len(x.Candidates[i])) }))
 	return o
 }
 

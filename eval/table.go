@@ -58,7 +58,10 @@ func (s *Summary) Write(w io.Writer, markdown bool) error {
 	fmt.Fprintf(b, "%s, %s: %s of %d, in %s\n\n", s.Data, s.Model, count(s.Items, "item"), s.Of, count(s.Orders, "order"))
 	var tables []*table
 	if s.Items > 0 {
-		tables = append(tables, s.scores(), s.groups(), s.sensitivities())
+		tables = append(tables, s.scores(), s.groups())
+		for _, m := range s.measures() {
+			tables = append(tables, s.sensitivities(m))
+		}
 	}
 	for _, t := range append(tables, s.latencies()) {
 		t.write(b, markdown)
@@ -106,7 +109,7 @@ func (s *Summary) scores() *table {
 	for _, m := range s.measures() {
 		head = append(head, names[m])
 		if len(s.Variants) > 1 {
-			head = append(head, "less "+s.Variants[0].Label)
+			head = append(head, "Δ "+s.Variants[0].Label)
 		}
 	}
 	t.add(append(head, "EM", "F1")...)
@@ -157,30 +160,24 @@ func (s *Summary) groups() *table {
 	return t
 }
 
-func (s *Summary) sensitivities() *table {
-	t := &table{title: "By order of the documents: scores in %; share of items whose answer is not the same in all orders, share of pairs of orders that agree, variance of an item's score"}
+// sensitivities says for a measure how much the order of the documents matters.
+func (s *Summary) sensitivities(m Measure) *table {
+	t := &table{title: fmt.Sprintf("Order of the documents, %s in %%: in the data's own order and in others; items that do not get the same answer in all, "+
+		"pairs of orders that agree; variance of an item's score over orders", names[m])}
 	if s.Orders < 2 {
 		return t
 	}
-	head := []string{"strategy"}
-	for _, m := range s.measures() {
-		head = append(head, names[m]+", own order", "other orders", "changed", "agreement", "variance")
-	}
-	t.add(head...)
+	t.add("strategy", "own", "others", "changed", "agree", "variance")
 	for _, v := range s.Variants {
-		row := []string{v.Label}
-		for _, m := range s.measures() {
-			x := v.TextOrder
-			if m == Choice {
-				x = v.ChoiceOrder
-			}
-			others := 0.0
-			for _, y := range v.ByOrder[m][1:] {
-				others += y / float64(s.Orders-1)
-			}
-			row = append(row, percent(v.ByOrder[m][0]), percent(others), percent(x.Changed), percent(x.Agreement), fmt.Sprintf("%.3f", x.Variance))
+		x := v.TextOrder
+		if m == Choice {
+			x = v.ChoiceOrder
 		}
-		t.add(row...)
+		others := 0.0
+		for _, y := range v.ByOrder[m][1:] {
+			others += y / float64(s.Orders-1)
+		}
+		t.add(v.Label, percent(v.ByOrder[m][0]), percent(others), percent(x.Changed), percent(x.Agreement), fmt.Sprintf("%.3f", x.Variance))
 	}
 	return t
 }

@@ -107,7 +107,7 @@ func (v *evaluation) run(cmd *cobra.Command, args []string) (err error) {
 	if err := v.leaveOut(cmd, r); err != nil {
 		return err
 	}
-	header := r.Header(v.format.Format)
+	header := r.Header(filepath.Base(v.model), v.format.Format)
 	log := eval.NewLog()
 	if v.out != "" {
 		if err := os.MkdirAll(v.out, 0o777); err != nil {
