@@ -28,6 +28,10 @@
 //     after the other.
 //   - [PCW]: every segment alone, all at positions [P, P+L_i); the query stands at
 //     P + max L (Parallel Context Windows, Ratner et al., 2023).
+//   - [APE]: as PCW, with a temperature T on the segments' scores at the query and the
+//     answer, and with their joint log-sum-exp times S·T, S being the scaling factor;
+//     optionally the segments attend to the prefix (Adaptive Parallel Encoding, Yang
+//     et al., 2025).
 //   - [GraphKV]: round 0 encodes every segment alone. Round 1 encodes every segment
 //     again over round 0 of all segments, which stand end to end from 0. The query
 //     sees the prefix, round 0 and round 1, end to end.
@@ -37,9 +41,18 @@
 //   - [EgoBatch]: several ego graphs side by side.
 //   - [DAG]: any graph. A segment attends to its sources and itself; r rounds unroll
 //     cycles. Segments of one depth share a range of positions or, on request, all
-//     stand one after the other. The query sees every segment's last round.
+//     stand one after the other. The query sees every segment's last round, or the
+//     rounds that the request names.
+//   - [CacheBlend]: as Sequential, but of every segment that has something before it, it
+//     takes the keys and values of the segment encoded alone, as in Block, and encodes
+//     ⌈ρL_i⌉ of its tokens again: those whose keys and values in the second layer differ
+//     most from what they would be in Sequential (Yao et al., 2024). With ρ = 0 it is
+//     Block, with ρ = 1 Sequential.
+//   - [EPIC]: the same with the first k tokens of every segment (LegoLink of Hu et al.,
+//     2024).
 //
-// The first seven are laid out exactly as the published system does.
+// [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
+// exactly as the published system does.
 //
 // # What is exact
 //

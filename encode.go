@@ -5,10 +5,12 @@ package graphkv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // session is one request at work: which node's KV it has, which it must encode
@@ -16,6 +18,7 @@ import (
 type session struct {
 	e     *Engine
 	plan  *Plan
+	scope *kvcache.Scope
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
@@ -36,10 +39,16 @@ type session struct {
 
 // node is one node of the plan other than the query.
 type node struct {
-	key     kvcache.Key
-	sources []source // canonical order
+	key     kvcache.Key // of its KV
+	name    kvcache.Key // under which its readers' keys have it; key unless it is in a group
+	sources []source    // canonical order
 	depth   int
-	twin    int32 // an earlier node with the same key, or −1
+	twin    int32   // the node whose KV holds this one's: an earlier one with the same key, the first of the group; or −1
+	origin  int32   // the node that it repairs, or −1
+	group   []int32 // of the first of a group: all of it in canonical order
+	from    int     // first row in the KV
+	rows    int     // of the KV
+	tokens  int     // in the KV
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
@@ -47,17 +56,21 @@ type node struct {
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
-// source is an edge: a node and where it stands relative to its reader.
+// source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
-	node  int32
-	shift int // reader's base − source's base
+	node   int32
+	shift  int // reader's base − source's base
+	score  posenc.Score
+	ranked bool
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
-func (e *Engine) begin(p *Plan) (*session, error) {
-	s, err := e.keyed(p)
+func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -66,30 +79,69 @@ func (e *Engine) begin(p *Plan) (*session, error) {
 }
 
 // keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan) (*session, error) {
+func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	if err := e.checkPlan(p); err != nil {
 		return nil, err
 	}
 	last := p.layout.Query()
-	s := &session{e: e, plan: p, nodes: make([]node, last), job: newJob()}
+	r := running{namespace: e.naming.Namespace}
+	for _, o := range options {
+		if o != nil {
+			o(&r)
+		}
+	}
+	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
+	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
-	for i := range s.nodes {
+	for i := 0; i < last; {
+		lo, hi := p.layout.Group(i)
+		if hi-lo > 1 {
+			s.join(lo, hi)
+		} else {
+			s.single(i)
+		}
 		n := &s.nodes[i]
-		var keyed []kvcache.Source
-		n.sources, keyed = s.canonical(i)
-		n.key = e.scope.Key(p.tokens[i], keyed)
-		for _, src := range n.sources {
-			n.depth = max(n.depth, s.nodes[src.node].depth+1)
-		}
-		if twin, ok := seen[n.key]; ok {
-			n.twin = twin
-			continue
-		}
 		n.twin = -1
-		seen[n.key] = int32(i)
+		if twin, ok := seen[n.key]; ok {
+			for ; lo < hi; lo++ {
+				s.nodes[lo].twin = twin
+			}
+		} else {
+			seen[n.key] = int32(i)
+		}
+		i = hi
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// single keys node i, which is encoded by itself.
+func (s *session) single(i int) {
+	n := &s.nodes[i]
+	var keyed []kvcache.Source
+	n.sources, keyed = s.canonical(i)
+	n.origin = -1
+	if r := s.plan.layout.Node(i).Repair; !r.IsZero() {
+		n.origin = int32(r.Of)
+		n.depth = s.nodes[r.Of].depth + 1
+	}
+	n.key = s.scope.KeyAs(s.form(i), s.plan.tokens[i], keyed)
+	n.name = n.key
+	n.tokens = len(s.plan.tokens[i])
+	n.rows = n.tokens
+	for _, src := range n.sources {
+		n.depth = max(n.depth, s.nodes[src.node].depth+1)
+	}
+}
+
+// scopeOf returns the scope of a namespace.
+func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
+	if namespace == e.naming.Namespace {
+		return e.scope
+	}
+	c := e.naming
+	c.Namespace = namespace
+	return kvcache.NewScope(c)
 }
 
 // claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
@@ -107,7 +159,6 @@ func (s *session) claimAll(wanted func(int) bool) {
 // summed: sources that share a position range form a set, so the order in which a
 // request lists them must change neither the key nor the last bit of the result.
 func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	base := s.plan.layout.Node(i).Base
 	sees := s.plan.layout.Sees(i)
 	type edge struct {
 		key  kvcache.Source
@@ -115,14 +166,27 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	}
 	edges := make([]edge, len(sees))
 	for j, seen := range sees {
-		edges[j] = edge{kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base}, seen.Node}
+		edges[j] = edge{s.keyOf(i, seen), seen.Node}
 	}
 	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
 	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
 	for j, x := range edges {
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base}, x.key
+		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
 	}
 	return sources, keyed
+}
+
+// form names how a node is encoded if not causally and as a whole, for its key.
+func (s *session) form(i int) string {
+	n := s.plan.layout.Node(i)
+	switch {
+	case n.Bidirectional:
+		return "bidirectional"
+	case !n.Repair.IsZero():
+		return repairForm(n.Repair, n.Len, s.nodes[n.Repair.Of].key)
+	}
+	return ""
 }
 
 // claim takes node i from the cache, or takes it on, or finds that another request
@@ -268,12 +332,24 @@ func (s *session) wait(ctx context.Context) error {
 func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
 	b := batcher{session: s}
 	s.job.waits = len(s.arriving) > 0
-	for _, i := range nodes {
-		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources)}
-		if err := b.add(ctx, r, i); err != nil {
+	for _, stage := range s.stages(nodes) {
+		if err := s.repair(ctx, &b, stage.repairs); err != nil {
 			return err
+		}
+		for _, i := range stage.whole {
+			n := &s.nodes[i]
+			n.kv = kvcache.NewKV(s.e.shape(), n.rows)
+			var err error
+			if n.group == nil {
+				r := s.nodeRun(int(i))
+				r.KV = n.kv
+				err = b.add(ctx, r, i)
+			} else {
+				err = b.addGroup(ctx, i)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	if query != nil {
@@ -285,15 +361,36 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	return b.flush(ctx)
 }
 
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	lo, hi := s.plan.layout.Group(i)
+	return model.Run{
+		Tokens: s.plan.tokens[i], Sources: s.sources(sources),
+		Bidirectional: s.plan.layout.Node(i).Bidirectional, Whole: hi-lo > 1,
+	}
+}
+
+// node returns node i, or the earlier one that is the same.
+func (s *session) node(i int32) *node {
+	if twin := s.nodes[i].twin; twin >= 0 {
+		i = twin
+	}
+	return &s.nodes[i]
+}
+
 // sources points a run at the KV of what it attends to.
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
 		n := &s.nodes[src.node]
-		if n.twin >= 0 {
-			n = &s.nodes[n.twin]
+		out[j] = model.Source{
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
+			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
 		}
-		out[j] = model.Source{KV: n.kv, Shift: src.shift}
 	}
 	return out
 }
@@ -307,6 +404,9 @@ func (e *Engine) checkPlan(p *Plan) error {
 				return &TokenError{Node: p.ids[i], Token: id, Vocab: vocab}
 			}
 		}
+	}
+	if heads := p.layout.Heads(); heads != 0 && heads != e.model.Config().Heads {
+		return fmt.Errorf("graphkv: the plan's biases are for %d heads, the model has %d", heads, e.model.Config().Heads)
 	}
 	if tokens := p.layout.Tokens(); tokens > e.settings.promptTokens {
 		return &PromptError{Tokens: tokens, Limit: e.settings.promptTokens}

@@ -25,8 +25,9 @@ type Engine struct {
 	model     *model.Model
 	tokenizer *tokenizer.Tokenizer
 	store     *kvcache.Tiered
-	lower     bool // it has tiers below memory
-	scope     *kvcache.Scope
+	lower     bool                // it has tiers below memory
+	naming    kvcache.ScopeConfig // with the engine's namespace
+	scope     *kvcache.Scope      // of it
 	pool      *pool.Pool
 	ownPool   bool
 	scheduler *scheduler
@@ -77,12 +78,13 @@ func (e *Engine) load() (err error) {
 	if e.model, err = model.Load(e.file, e.pool); err != nil {
 		return err
 	}
-	e.scope = kvcache.NewScope(kvcache.ScopeConfig{
+	e.naming = kvcache.ScopeConfig{
 		Model:     e.file.Fingerprint(),
 		Encoding:  encoding(e.settings.format),
 		RoPE:      e.model.RoPE().Fingerprint(),
 		Namespace: e.settings.namespace,
-	})
+	}
+	e.scope = kvcache.NewScope(e.naming)
 	e.scheduler = newScheduler(e.model, e.settings.batchTokens)
 	return nil
 }
@@ -199,9 +201,19 @@ func (e *Engine) Compile(r *Request) (*Plan, error) {
 	return Compile(r, o)
 }
 
+// Check refuses a plan that this engine's model cannot run: tokens that are not in its
+// vocabulary, positions past its context, more tokens than allowed. Prepare and Generate
+// check too; it is for who wants to know before.
+func (e *Engine) Check(p *Plan) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return e.checkPlan(p)
+}
+
 // Prepare encodes the nodes of a plan that are not cached yet, its query apart,
 // so that a later Generate finds them.
-func (e *Engine) Prepare(ctx context.Context, p *Plan) (Usage, error) {
+func (e *Engine) Prepare(ctx context.Context, p *Plan, options ...RunOption) (Usage, error) {
 	if err := p.check(); err != nil {
 		return Usage{}, err
 	}
@@ -209,7 +221,7 @@ func (e *Engine) Prepare(ctx context.Context, p *Plan) (Usage, error) {
 		return Usage{}, err
 	}
 	defer e.running.Done()
-	s, err := e.begin(p)
+	s, err := e.begin(p, options...)
 	if err != nil {
 		return Usage{}, err
 	}

@@ -33,7 +33,7 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	var g generation
 	for _, o := range options {
 		if o != nil {
-			o(&g)
+			o.apply(&g)
 		}
 	}
 	if g.sampling == nil {
@@ -43,7 +43,7 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	if err != nil {
 		return nil, err
 	}
-	s, err := e.begin(p)
+	s, err := e.begin(p, g.run...)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +58,9 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	r.Usage.EncodedTokens += queryTokens
 	if g.logits {
 		r.Logits = append([]float32(nil), a.logits...)
+	}
+	if g.prepared != nil {
+		g.prepared(s.origins())
 	}
 	prepared := time.Since(start)
 	r.Timings.Prepare = milliseconds(prepared)
@@ -93,7 +96,10 @@ func (s *session) answer() *answer {
 // prefill encodes what is missing and the query.
 func (a *answer) prefill(ctx context.Context) error {
 	tokens := a.plan.tokens[a.plan.layout.Query()]
-	query := model.Run{Tokens: tokens, KV: kvcache.NewKV(a.e.model.Config().KVShape(), len(tokens)), Logits: a.logits}
+	query := model.Run{
+		Tokens: tokens, KV: kvcache.NewKV(a.e.model.Config().KVShape(), len(tokens)), Logits: a.logits,
+		Bidirectional: a.plan.layout.Node(a.plan.layout.Query()).Bidirectional,
+	}
 	if err := a.encode(ctx, &query); err != nil {
 		return err
 	}
@@ -139,13 +145,12 @@ func (a *answer) next(ctx context.Context, tokens []int32, sampler *sample.Sampl
 
 // generate samples until an end token, a stop string or a limit.
 func (a *answer) generate(ctx context.Context, r *Result, sampler *sample.Sampler, emit func(string) error, start time.Time) error {
-	maxTokens := a.plan.maxTokens
-	if maxTokens == 0 {
-		maxTokens = DefaultMaxTokens
-	}
+	maxTokens := a.plan.MaxTokens()
 	sampling := &a.e.scheduler.sampling
 	sampling.Add(1)
 	defer sampling.Add(-1)
+	a.e.scheduler.answering.Add(1)
+	defer a.e.scheduler.answering.Add(-1)
 	var text strings.Builder
 	send := func(s string) error {
 		text.WriteString(s)

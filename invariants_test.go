@@ -4,6 +4,7 @@ package graphkv
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/modeltest"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 const (
@@ -60,8 +62,18 @@ func drawRequest(t *rapid.T, strategies ...Strategy) *Request {
 		for i := range last {
 			r.Edges = append(r.Edges, [2]string{r.Segments[i].ID, r.Segments[last].ID})
 		}
+	case APE:
+		r.APE = APEParams{
+			Temperature: rapid.Float64Range(0.5, 2).Draw(t, "APE temperature"), Scale: rapid.Float64Range(0.5, 2).Draw(t, "APE scale"),
+			SharedPrefix: rapid.Bool().Draw(t, "shared prefix"),
+		}
+	case CacheBlend:
+		r.Repair.Fraction = new(rapid.Float64Range(0, 1).Draw(t, "repaired fraction"))
+	case EPIC:
+		r.Repair.First = new(rapid.IntRange(0, 9).Draw(t, "repaired first"))
 	case DAG:
 		r.Rounds = rapid.IntRange(0, 2).Draw(t, "rounds")
+		r.VisibleRounds = rapid.SliceOfNDistinct(rapid.IntRange(0, r.Rounds), 0, -1, rapid.ID).Draw(t, "visible rounds")
 		for i := range r.Segments {
 			for j := range r.Segments {
 				// With rounds any edge will do; without them only forward ones.
@@ -101,6 +113,15 @@ func nodeKV(t require.TestingT, e *Engine, p *Plan) [][]float32 {
 		out[i] = flatten(n.kv)
 	}
 	return out
+}
+
+// lowered returns a plan without repairs that computes what e does for p.
+func lowered(t require.TestingT, e *Engine, p *Plan) *Plan {
+	repaired, err := e.Repaired(context.Background(), p)
+	require.NoError(t, err)
+	low, err := p.Lower(repaired)
+	require.NoError(t, err)
+	return low
 }
 
 func flatten(kv *kvcache.KV) []float32 {
@@ -152,7 +173,7 @@ func TestPerturbingAStrangerChangesNothing(t *testing.T) {
 // Invariant 2: sources that share positions form a set.
 func TestOrderOfSharedSourcesChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := drawRequest(t, PCW, Ego, DAG)
+		r := drawRequest(t, PCW, APE, Ego, DAG)
 		r.Positions = SharedPositions
 		shuffled := *r
 		shuffled.Segments = rapid.Permutation(r.Segments).Draw(t, "segments")
@@ -208,6 +229,7 @@ func TestDensePassAgrees(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := compile(t, e, drawRequest(t, Strategies()...))
 		got := logits(t, e, p).Logits
+		p = lowered(t, e, p)
 		requireClose(t, densePass(t, ref, p, readerDistance(p)), got)
 		if positions, ok := tokenPositions(p); ok {
 			onePosition++
@@ -216,6 +238,106 @@ func TestDensePassAgrees(t *testing.T) {
 		}
 	})
 	require.NotZero(t, onePosition)
+}
+
+// The same holds for edges with scales, biases and powers, and for nodes that see
+// themselves in both directions; and neither the cache nor the cut of batches changes a bit.
+func TestScoresAndBidirectionalNodesAgreeWithADensePass(t *testing.T) {
+	e := tinyEngine(t)
+	uncached := tinyEngine(t, WithCacheBytes(0))
+	narrow := tinyEngine(t, WithCacheBytes(0), WithBatchTokens(3), WithWorkers(1))
+	ref := loadReference(t, tinyFile)
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, Strategies()...))
+		p.layout = drawScores(t, p.layout)
+		low := lowered(t, e, p)
+		graph := modeltest.Graph{Distance: readerDistance(low), Score: readerScore(low)}
+		m, err := low.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
+		require.NoError(t, err)
+		graph.Sees = m.Allowed
+		want := lastRow(ref.Logits(allTokens(low), graph))
+		got := logits(t, e, p).Logits
+		requireClose(t, want, got)
+		again := logits(t, e, p)
+		require.Equal(t, got, again.Logits)
+		require.Equal(t, len(p.Tokens(p.Len()-1)), again.Usage.EncodedTokens)
+		require.Equal(t, got, logits(t, uncached, p).Logits)
+		require.Equal(t, got, logits(t, narrow, p).Logits)
+
+		data, err := json.Marshal(p)
+		require.NoError(t, err)
+		read, err := ParsePlan(data)
+		require.NoError(t, err)
+		require.Equal(t, got, logits(t, e, read).Logits)
+	})
+}
+
+// drawScores makes some nodes bidirectional and gives edges random scores.
+func drawScores(t *rapid.T, l *posenc.Layout) *posenc.Layout {
+	heads := 4
+	number := func(lo, hi float64, label string) float32 { return float32(rapid.Float64Range(lo, hi).Draw(t, label)) }
+	var table []posenc.Score
+	for range 3 {
+		s := posenc.Score{Scale: number(0.5, 2, "scale"), Power: rapid.SampledFrom([]float32{0, 1, 0.8, 1.5}).Draw(t, "power")}
+		if rapid.Bool().Draw(t, "biased") {
+			for range heads {
+				s.Bias = append(s.Bias, number(-2, 2, "bias"))
+			}
+			if rapid.IntRange(0, 3).Draw(t, "hides") == 0 {
+				s.Bias[rapid.IntRange(0, heads-1).Draw(t, "head")] = float32(math.Inf(-1))
+			}
+		}
+		table = append(table, s)
+	}
+	causal := make([]bool, l.Len())
+	for i := range l.Len() {
+		if r := l.Node(i).Repair; !r.IsZero() {
+			causal[i], causal[r.Of] = true, true
+		}
+	}
+	b := posenc.NewLayoutBuilder()
+	for i := range l.Len() {
+		n := l.Node(i)
+		n.Bidirectional = !causal[i] && rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
+		sees := slices.Clone(l.Sees(i))
+		for j := range sees {
+			sees[j].Score = 0 // it counted another layout's
+			if k := rapid.IntRange(0, len(table)).Draw(t, "score"); k > 0 {
+				var err error
+				sees[j].Score, err = b.Score(table[k-1])
+				require.NoError(t, err)
+			}
+		}
+		_, err := b.Add(n, sees...)
+		require.NoError(t, err)
+	}
+	out, err := b.Layout()
+	require.NoError(t, err)
+	return out
+}
+
+// readerScore returns the scores of a plan's edges for the reference.
+func readerScore(p *Plan) func(i, j, head int) (scale, bias, power float64) {
+	l := p.Layout()
+	var nodeOf []int
+	for n := range l.Len() {
+		for range l.Node(n).Len {
+			nodeOf = append(nodeOf, n)
+		}
+	}
+	return func(i, j, head int) (scale, bias, power float64) {
+		for _, s := range l.Sees(nodeOf[i]) {
+			if int(s.Node) != nodeOf[j] || s.Score == 0 {
+				continue
+			}
+			score := l.Score(s)
+			if score.Bias != nil {
+				bias = float64(score.Bias[head])
+			}
+			return float64(score.Scale), bias, float64(score.Power)
+		}
+		return 1, 0, 1
+	}
 }
 
 // Invariant 6: sequential is a plain causal model over the concatenated text, with
@@ -255,7 +377,7 @@ func allTokens(p *Plan) []int32 {
 func densePass(t *rapid.T, ref *modeltest.Model, p *Plan, distance func(i, j int) int) []float64 {
 	m, err := p.Mask(rapid.IntRange(1, 9).Draw(t, "block"))
 	require.NoError(t, err)
-	return lastRow(ref.Logits(allTokens(p), modeltest.Graph{Sees: m.Allowed, Distance: distance}))
+	return lastRow(ref.Logits(allTokens(p), modeltest.Graph{Sees: m.Allowed, Distance: distance, Score: readerScore(p)}))
 }
 
 // readerDistance returns the distance between tokens as the reader's node sees it.

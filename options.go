@@ -163,29 +163,52 @@ func WithLongContext() Option {
 	return func(s *settings) error { s.longContext = true; return nil }
 }
 
+// running is what the options of a run set, whatever it is for.
+type running struct {
+	namespace string
+}
+
+// RunOption changes how an engine runs a plan, whether to answer, prepare or explain it.
+type RunOption func(*running)
+
+func (o RunOption) apply(g *generation) { g.run = append(g.run, o) }
+
+// InNamespace runs a plan in a namespace of its own, see [WithNamespace], which it
+// replaces. Namespaces share what there is of computing power as well: where requests
+// of several wait, each gets its part, however many it has.
+func InNamespace(name string) RunOption {
+	return func(r *running) { r.namespace = name }
+}
+
 // generation is what [Engine.Generate]'s options set.
 type generation struct {
+	run      []RunOption
 	emit     func(text string) error
 	sampling *sample.Params
 	logits   bool
+	prepared func([]NodeOrigin)
 }
 
-// GenerateOption changes how one answer is generated.
-type GenerateOption func(*generation)
+// GenerateOption changes how one answer is generated. Every [RunOption] is one.
+type GenerateOption interface{ apply(*generation) }
+
+type generateOption func(*generation)
+
+func (o generateOption) apply(g *generation) { o(g) }
 
 // Stream passes the answer on as it grows, in whole UTF-8 characters. An error
 // from emit ends the generation and is returned by it.
 func Stream(emit func(text string) error) GenerateOption {
-	return func(g *generation) { g.emit = emit }
+	return generateOption(func(g *generation) { g.emit = emit })
 }
 
 // WithSampling replaces the sampler; without it the request's temperature is used.
 // A temperature of 0 is greedy whatever the other fields say.
 func WithSampling(p sample.Params) GenerateOption {
-	return func(g *generation) { g.sampling = &p }
+	return generateOption(func(g *generation) { g.sampling = &p })
 }
 
 // WithLogits keeps the logits at the query's last token in the result.
 func WithLogits() GenerateOption {
-	return func(g *generation) { g.logits = true }
+	return generateOption(func(g *generation) { g.logits = true })
 }

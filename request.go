@@ -3,8 +3,11 @@
 package graphkv
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // Strategy names a preset: which nodes there are, what they attend to, and where
@@ -15,16 +18,19 @@ const (
 	Sequential  Strategy = "sequential"
 	Block       Strategy = "block"
 	PCW         Strategy = "pcw"
+	APE         Strategy = "ape"
 	GraphKV     Strategy = "graphkv"
 	GraphKVTopK Strategy = "graphkv-topk"
 	Ego         Strategy = "ego"
 	EgoBatch    Strategy = "ego-batch"
 	DAG         Strategy = "dag"
+	CacheBlend  Strategy = "cacheblend"
+	EPIC        Strategy = "epic"
 )
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+	return []Strategy{Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend, EPIC}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
@@ -64,6 +70,54 @@ type Segment struct {
 // Edge lets its target attend to its source: {source id, target id}.
 type Edge [2]string
 
+// APEParams are the settings of the [APE] strategy.
+type APEParams struct {
+	Temperature float64 `json:"temperature,omitempty"` // of the segments' scores; 0 for the published 0.9
+	Scale       float64 `json:"scale,omitempty"`       // of their log-sum-exp; 0 for the published 0.9
+	// SharedPrefix lets the segments attend to the prefix, as published. It is off by
+	// default, so that segments are shared between prefixes and with pcw and block.
+	SharedPrefix bool `json:"shared_prefix,omitempty"`
+}
+
+// defaultAPE is the temperature and scaling factor of the published code.
+const defaultAPE = 0.9
+
+func (a APEParams) options() posenc.APEOptions {
+	return posenc.APEOptions{Temperature: cmp.Or(a.Temperature, defaultAPE), Scale: cmp.Or(a.Scale, defaultAPE), SharedPrefix: a.SharedPrefix}
+}
+
+// RepairParams are the settings of the strategies [CacheBlend] and [EPIC], which encode
+// a part of every segment again.
+type RepairParams struct {
+	// Fraction is the part of a segment's tokens in cacheblend, 0 to 1; nil for
+	// [DefaultRepairFraction].
+	Fraction *float64 `json:"fraction,omitempty"`
+	// First is the number of a segment's first tokens in epic; nil for
+	// [DefaultRepairFirst].
+	First *int `json:"first,omitempty"`
+}
+
+const (
+	// DefaultRepairFraction is what the authors of CacheBlend recommend.
+	DefaultRepairFraction = 0.15
+	// DefaultRepairFirst is in the range, up to 32, that the authors of EPIC recommend.
+	DefaultRepairFirst = 16
+)
+
+func (r RepairParams) fraction() float64 {
+	if r.Fraction == nil {
+		return DefaultRepairFraction
+	}
+	return *r.Fraction
+}
+
+func (r RepairParams) first() int {
+	if r.First == nil {
+		return DefaultRepairFirst
+	}
+	return *r.First
+}
+
 // Request is a question over segments. Its JSON form is the one that the command
 // reads; see [ParseRequest].
 //
@@ -81,11 +135,18 @@ type Request struct {
 	// Rounds is the number of rounds of message passing of dag. 0 encodes every
 	// segment once, after its sources, which the edges must allow; r ≥ 1 encodes it
 	// alone and then r times more, each time over its sources' previous round.
-	Rounds    int       `json:"rounds,omitempty"`
-	Positions Positions `json:"positions,omitempty"`
-	Prefix    Piece     `json:"prefix,omitzero"`
-	Segments  []Segment `json:"segments,omitempty"`
-	Edges     []Edge    `json:"edges,omitempty"`
+	Rounds int `json:"rounds,omitempty"`
+	// VisibleRounds are the rounds of dag that the query sees, 0 to Rounds; empty for
+	// the last.
+	VisibleRounds []int `json:"visible_rounds,omitempty"`
+	// APE softens what the query sees of the segments in ape.
+	APE APEParams `json:"ape,omitzero"`
+	// Repair says how much of every segment cacheblend and epic encode again.
+	Repair    RepairParams `json:"repair,omitzero"`
+	Positions Positions    `json:"positions,omitempty"`
+	Prefix    Piece        `json:"prefix,omitzero"`
+	Segments  []Segment    `json:"segments,omitempty"`
+	Edges     []Edge       `json:"edges,omitempty"`
 	// Center is the segment that ego puts after its sources. With dag it narrows the
 	// graph to that segment and its ancestors.
 	Center string `json:"center,omitempty"`
@@ -118,6 +179,10 @@ func (r *Request) validate() error {
 		return fmt.Errorf("graphkv: top_k is %d, want at least 0", r.TopK)
 	case r.Positions != "" && r.Positions != SharedPositions && r.Positions != SequentialPositions:
 		return fmt.Errorf("graphkv: positions is %q, want %q or %q", r.Positions, SharedPositions, SequentialPositions)
+	case !(r.Repair.fraction() >= 0 && r.Repair.fraction() <= 1):
+		return fmt.Errorf("graphkv: repair of a fraction of %v, want 0 to 1", r.Repair.fraction())
+	case r.Repair.first() < 0:
+		return fmt.Errorf("graphkv: repair of the first %d tokens, want at least 0", r.Repair.first())
 	case r.MaxTokens < NoTokens:
 		return fmt.Errorf("graphkv: max_tokens is %d, want at least 0", r.MaxTokens)
 	case math.IsNaN(r.Temperature) || r.Temperature < 0 || math.IsInf(r.Temperature, 0):

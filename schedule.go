@@ -27,9 +27,13 @@ type scheduler struct {
 	// about to. A pass waits a moment for the latter.
 	sampling atomic.Int32
 	requests atomic.Int32 // at work
-	rate     encodeRate
-	passes   atomic.Int64
-	tokens   atomic.Int64
+	// answering is the number of requests whose answers grow, whether they wait for a
+	// token or for who reads it. While it is not 0, passes are kept short.
+	answering atomic.Int32
+	turns     turns
+	rate      encodeRate
+	passes    atomic.Int64
+	tokens    atomic.Int64
 
 	workspace model.Workspace
 	runs      []model.Run
@@ -48,13 +52,15 @@ const minGather, maxGather = time.Millisecond, 20 * time.Millisecond
 
 // job is what one request wants of a pass. It is reused for its next.
 type job struct {
-	ctx    context.Context
-	runs   []model.Run
-	tokens int
-	next   bool        // one token of an answer
-	waits  bool        // layers of what it attends to may still be arriving
-	taken  atomic.Bool // by a pass, or back by a request that has ended
-	result chan error
+	ctx       context.Context
+	namespace string
+	runs      []model.Run
+	tokens    int
+	work      float64     // multiplications
+	next      bool        // one token of an answer
+	waits     bool        // layers of what it attends to may still be arriving
+	taken     atomic.Bool // by a pass, or back by a request that has ended
+	result    chan error
 }
 
 func newJob() *job { return &job{result: make(chan error, 1)} }
@@ -80,10 +86,11 @@ func (s *scheduler) forward(ctx context.Context, j *job, runs []model.Run, next 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j.ctx, j.runs, j.next, j.tokens = ctx, runs, next, 0
+	j.ctx, j.runs, j.next, j.tokens, j.work = ctx, runs, next, 0, 0
 	j.taken.Store(false)
 	for _, r := range runs {
 		j.tokens += len(r.Tokens)
+		j.work += s.work(r)
 	}
 	select {
 	case s.queue <- j:
@@ -153,30 +160,37 @@ func (s *scheduler) gather() {
 	}
 }
 
-// pick chooses the batch: all next tokens, and the jobs that came first as far as
-// they fit. No job is larger than the limit, so the first always does.
+// pick chooses the batch: all next tokens, and jobs that encode, namespaces by turns
+// and each one's in order of arrival, as far as they fit. The first is taken whatever
+// its size, which exceeds the limit where a node must be encoded in one piece.
 func (s *scheduler) pick() {
 	s.batch = s.batch[:0]
 	rest := s.waiting[:0]
-	room, full := s.limit, false
 	for _, j := range s.waiting {
 		switch {
-		case j.next:
-		case full || j.tokens > room:
-			full = true
+		case !j.next:
 			rest = append(rest, j)
-			continue
+		case j.taken.CompareAndSwap(false, true): // or else its request has ended
+			s.batch = append(s.batch, j)
 		}
-		if !j.taken.CompareAndSwap(false, true) {
-			continue // its request has ended
-		}
-		if !j.next {
-			room -= j.tokens
-		}
-		s.batch = append(s.batch, j)
 	}
 	clear(s.waiting[len(rest):])
 	s.waiting = rest
+	room, work := s.limit, s.passWork()
+	for first := true; len(s.waiting) > 0; {
+		i := s.turns.next(s.waiting)
+		j := s.waiting[i]
+		if !first && (j.tokens > room || j.work > work) {
+			return
+		}
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		if !j.taken.CompareAndSwap(false, true) {
+			continue // its request has ended
+		}
+		s.turns.charge(j)
+		s.batch = append(s.batch, j)
+		room, work, first = room-j.tokens, work-j.work, false
+	}
 }
 
 // run runs the batch. A job that attends to what fails to arrive leaves it, and the
@@ -192,7 +206,9 @@ func (s *scheduler) run() {
 		s.took = time.Since(start)
 		s.passes.Add(1)
 		for _, r := range s.runs {
-			s.tokens.Add(int64(len(r.Tokens)))
+			if r.Layers == 0 {
+				s.tokens.Add(int64(len(r.Tokens)))
+			}
 		}
 		clear(s.runs)
 		switch i := s.loser(err); {

@@ -61,4 +61,15 @@ func TestNamespacesAreApart(t *testing.T) {
 	require.Zero(t, usage(b).EncodedTokens)
 	m := a.store.Metrics()
 	require.EqualValues(t, 2*10, m.Entries)
+	in := func(e *Engine, namespace string) Usage {
+		u, err := e.Prepare(t.Context(), compile(t, e, r), InNamespace(namespace))
+		require.NoError(t, err)
+		return u
+	}
+	require.Zero(t, in(a, "b").EncodedTokens, "a run in a namespace is as one of an engine of it")
+	require.Zero(t, in(b, "a").EncodedTokens)
+	require.Zero(t, in(a, "c").CachedTokens)
+	result, err := b.Generate(t.Context(), compile(t, b, r), InNamespace("c"))
+	require.NoError(t, err)
+	require.Equal(t, 6, result.Usage.EncodedTokens, "the query alone")
 }

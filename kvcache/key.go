@@ -27,12 +27,15 @@ type Source struct {
 	Base  int       // base position of the source minus base position of the node, in tokens
 	Scale float32   // multiplies the attention scores of this edge; 0 and 1 are neutral
 	Bias  []float32 // [Heads] added to the scaled scores; nil and all zeros are neutral
+	Power float32   // of the softmax over the sources of this power, see [posenc.Score]; 0 and 1 are neutral
+	// Ranked sources have no place of their own, see [posenc.Seen]; Base is then that of where they all start.
+	Ranked bool
 }
 
 // SourceError says which number of a source cannot be used.
 type SourceError struct {
 	Index int     // place of the source in the list given to Key; −1 when validated alone
-	Head  int     // head of the offending bias; −1 if it is the scale
+	Head  int     // head of the offending bias; −1 if it is the scale, −2 if it is the power
 	Value float32 // the offending number
 }
 
@@ -44,11 +47,17 @@ func (e *SourceError) Error() string {
 	if e.Head >= 0 {
 		return fmt.Sprintf("kvcache: %s: bias of head %d is %v, must be finite or -Inf", who, e.Head, e.Value)
 	}
+	if e.Head == powerHead {
+		return fmt.Sprintf("kvcache: %s: power is %v, must be finite and above 0", who, e.Value)
+	}
 	return fmt.Sprintf("kvcache: %s: scale is %v, must be finite", who, e.Value)
 }
 
-// Validate returns a *[SourceError] if the scale is NaN or infinite or if a bias
-// is NaN or +Inf. A bias of −Inf is allowed: it hides the source from one head.
+// powerHead stands for the power in SourceError.Head.
+const powerHead = -2
+
+// Validate returns a *[SourceError] if the scale or the power is NaN or infinite, the
+// power negative, or a bias NaN or +Inf. A bias of −Inf is allowed: it hides the source from one head.
 func (a Source) Validate() error {
 	if e := a.check(-1); e != nil {
 		return e
@@ -59,6 +68,9 @@ func (a Source) Validate() error {
 func (a *Source) check(index int) *SourceError {
 	if s := float64(a.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
 		return &SourceError{Index: index, Head: -1, Value: a.Scale}
+	}
+	if p := float64(a.Power); math.IsNaN(p) || math.IsInf(p, 0) || p < 0 {
+		return &SourceError{Index: index, Head: powerHead, Value: a.Power}
 	}
 	for h, b := range a.Bias {
 		if b := float64(b); math.IsNaN(b) || math.IsInf(b, 1) {
@@ -76,6 +88,14 @@ func (a *Source) scale() float32 {
 	return a.Scale
 }
 
+// power returns the power with the neutral 0 written as 1.
+func (a *Source) power() float32 {
+	if a.Power == 0 {
+		return 1
+	}
+	return a.Power
+}
+
 // bias returns the bias, or nil if it is neutral.
 func (a *Source) bias() []float32 {
 	for _, b := range a.Bias {
@@ -86,11 +106,14 @@ func (a *Source) bias() []float32 {
 	return nil
 }
 
-// Compare puts sources in canonical order: by Base, Key, Scale, Bias (a prefix
-// first, then head by head). It is also the order in which their parts are
+// Compare puts sources in canonical order: by Power, Base, Key, Scale, Bias (a prefix
+// first, then head by head), ranked ones last. It is also the order in which their parts are
 // summed. Compare is 0 exactly when the two sources have the same effect: neutral
 // scales are equal, so are neutral biases, and −0 equals 0.
 func (a Source) Compare(b Source) int {
+	if c := cmp.Compare(a.power(), b.power()); c != 0 {
+		return c
+	}
 	if c := cmp.Compare(a.Base, b.Base); c != 0 {
 		return c
 	}
@@ -100,7 +123,16 @@ func (a Source) Compare(b Source) int {
 	if c := cmp.Compare(a.scale(), b.scale()); c != 0 {
 		return c
 	}
-	return slices.Compare(a.bias(), b.bias())
+	if c := slices.Compare(a.bias(), b.bias()); c != 0 {
+		return c
+	}
+	switch {
+	case a.Ranked == b.Ranked:
+		return 0
+	case b.Ranked:
+		return -1
+	}
+	return 1
 }
 
 // ScopeConfig is what all nodes of one deployment share.
@@ -125,6 +157,7 @@ func (s *Scope) ID() [32]byte { return s.id }
 const (
 	scopeDomain = "graphkv/kvcache scope v1"
 	nodeDomain  = "graphkv/kvcache node v1"
+	formDomain  = "graphkv/kvcache node v1 in a form"
 )
 
 // NewScope returns the scope of c. Its identity is the SHA-256 of
@@ -156,13 +189,22 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 //	‖ u64(len(tokens)) ‖ i32(token)…
 //	‖ u64(len(sources)) ‖ ( i64(Base) ‖ Key ‖ f32(Scale) ‖ u64(len(Bias)) ‖ f32(bias)… )…
 //
-// All numbers are little-endian, f32 is the IEEE 754 bit pattern. A scale of 0
+// where a source with a power has 2⁶³ added to len(Bias), and f32(Power) after it, and a
+// ranked one has 2⁶² added. All numbers are little-endian, f32 is the IEEE 754 bit pattern. A scale of 0
 // is written as 1, a neutral bias with length 0 and a bias of −0 as 0.
 //
 // Key panics with a *[SourceError] if [Source.Validate] refuses a source; callers
 // with numbers from outside validate them first. It does not allocate in steady
 // state and is safe for concurrent use.
-func (s *Scope) Key(tokens []int32, sources []Source) Key {
+func (s *Scope) Key(tokens []int32, sources []Source) Key { return s.KeyAs("", tokens, sources) }
+
+// KeyAs is Key for a node that is not encoded causally, token after token: form names
+// how. Its key begins with
+//
+//	str("graphkv/kvcache node v1 in a form") ‖ str(form)
+//
+// instead of the domain of Key, which an empty form stands for.
+func (s *Scope) KeyAs(form string, tokens []int32, sources []Source) Key {
 	if s.id == [32]byte{} {
 		panic("kvcache: Key of a zero Scope; use NewScope")
 	}
@@ -172,7 +214,13 @@ func (s *Scope) Key(tokens []int32, sources []Source) Key {
 		}
 	}
 	e := encoders.Get().(*encoder)
-	e.bytes(nodePrefix)
+	if form == "" {
+		e.bytes(nodePrefix)
+	} else {
+		e.bytes(formPrefix)
+		e.uint64(uint64(len(form)))
+		e.string(form)
+	}
 	e.bytes(s.id[:])
 	e.uint64(uint64(len(tokens)))
 	for _, t := range tokens {
@@ -194,7 +242,7 @@ func (s *Scope) Key(tokens []int32, sources []Source) Key {
 	return k
 }
 
-var nodePrefix = appendString(nil, nodeDomain)
+var nodePrefix, formPrefix = appendString(nil, nodeDomain), appendString(nil, formDomain)
 
 var encoders = sync.Pool{New: func() any {
 	return &encoder{h: sha256.New(), buf: make([]byte, 0, 4096)}
@@ -220,6 +268,15 @@ func (e *encoder) bytes(b []byte) {
 	e.buf = append(e.buf, b...)
 }
 
+// string appends s, of any length.
+func (e *encoder) string(s string) {
+	for len(s) > 0 {
+		e.room(1)
+		n := copy(e.buf[len(e.buf):cap(e.buf)], s)
+		e.buf, s = e.buf[:len(e.buf)+n], s[n:]
+	}
+}
+
 func (e *encoder) uint32(v uint32) {
 	e.room(4)
 	e.buf = binary.LittleEndian.AppendUint32(e.buf, v)
@@ -234,8 +291,17 @@ func (e *encoder) source(a *Source) {
 	e.uint64(uint64(int64(a.Base)))
 	e.bytes(a.Key[:])
 	e.uint32(math.Float32bits(a.scale()))
-	bias := a.bias()
-	e.uint64(uint64(len(bias)))
+	bias, power := a.bias(), a.power()
+	head := uint64(len(bias))
+	if a.Ranked {
+		head |= 1 << 62
+	}
+	if power == 1 {
+		e.uint64(head)
+	} else {
+		e.uint64(head | 1<<63)
+		e.uint32(math.Float32bits(power))
+	}
 	for _, b := range bias {
 		if b == 0 {
 			b = 0 // −0 too

@@ -25,12 +25,14 @@ type vector struct {
 
 	Tokens  []int32
 	Sources []struct {
-		Key   string
-		Base  int
-		Scale float32
-		Bias  []float32
+		Key    string
+		Base   int
+		Scale  float32
+		Bias   []float32
+		Power  float32
+		Ranked bool
 	}
-	Key string
+	Form, Key string
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -42,12 +44,12 @@ func unhex(t testing.TB, s string) []byte {
 func (v *vector) compute(t testing.TB) Key {
 	var sources []Source
 	for _, s := range v.Sources {
-		sources = append(sources, Source{Key: Key(unhex(t, s.Key)), Base: s.Base, Scale: s.Scale, Bias: s.Bias})
+		sources = append(sources, Source{Key: Key(unhex(t, s.Key)), Base: s.Base, Scale: s.Scale, Bias: s.Bias, Power: s.Power, Ranked: s.Ranked})
 	}
 	return NewScope(ScopeConfig{
 		Model: [32]byte(unhex(t, v.Scope.Model)), Encoding: v.Scope.Encoding,
 		RoPE: unhex(t, v.Scope.RoPE), Namespace: v.Scope.Namespace,
-	}).Key(v.Tokens, sources)
+	}).KeyAs(v.Form, v.Tokens, sources)
 }
 
 // TestKeyVectors compares with keys computed by testdata/nodekey.py.
@@ -88,14 +90,17 @@ type node struct {
 	scope   ScopeConfig
 	tokens  []int32
 	sources []Source
+	form    string
 }
 
 func genSource(t *rapid.T) Source {
 	return Source{
-		Key:   Key{rapid.Byte().Draw(t, "key")},
-		Base:  rapid.IntRange(-2, 2).Draw(t, "base"),
-		Scale: rapid.SampledFrom([]float32{0, 1, 0.5, -2}).Draw(t, "scale"),
-		Bias:  rapid.SampledFrom([][]float32{nil, {0, 0}, {0.5, 0}, {0, 0.5}, {0.5}, {1, 1}}).Draw(t, "bias"),
+		Key:    Key{rapid.Byte().Draw(t, "key")},
+		Base:   rapid.IntRange(-2, 2).Draw(t, "base"),
+		Scale:  rapid.SampledFrom([]float32{0, 1, 0.5, -2}).Draw(t, "scale"),
+		Bias:   rapid.SampledFrom([][]float32{nil, {0, 0}, {0.5, 0}, {0, 0.5}, {0.5}, {1, 1}}).Draw(t, "bias"),
+		Power:  rapid.SampledFrom([]float32{0, 1, 0.5}).Draw(t, "power"),
+		Ranked: rapid.Bool().Draw(t, "ranked"),
 	}
 }
 
@@ -108,10 +113,11 @@ func genNode(t *rapid.T) node {
 		},
 		tokens:  rapid.SliceOfN(rapid.Int32(), 0, 6).Draw(t, "tokens"),
 		sources: rapid.SliceOfN(rapid.Custom(genSource), 0, 5).Draw(t, "sources"),
+		form:    text.Draw(t, "form"),
 	}
 }
 
-func (n node) key() Key { return NewScope(n.scope).Key(n.tokens, n.sources) }
+func (n node) key() Key { return NewScope(n.scope).KeyAs(n.form, n.tokens, n.sources) }
 
 func (n node) clone() node {
 	n.scope.RoPE = slices.Clone(n.scope.RoPE)
@@ -134,6 +140,9 @@ func TestKeyIgnoresOrderAndNeutralValues(t *testing.T) {
 			s := &other.sources[i]
 			if s.Scale == 0 || s.Scale == 1 {
 				s.Scale = rapid.SampledFrom([]float32{0, 1, float32(math.Copysign(0, -1))}).Draw(t, "neutral scale")
+			}
+			if s.Power == 0 || s.Power == 1 {
+				s.Power = rapid.SampledFrom([]float32{0, 1}).Draw(t, "neutral power")
 			}
 			if !slices.ContainsFunc(s.Bias, func(b float32) bool { return b != 0 }) {
 				s.Bias = make([]float32, rapid.IntRange(0, 3).Draw(t, "heads"))
@@ -165,6 +174,7 @@ func TestKeyChanges(t *testing.T) {
 		"model":     func(t *rapid.T, n *node) { n.scope.Model[rapid.IntRange(0, 31).Draw(t, "i")] ^= 1 },
 		"encoding":  func(t *rapid.T, n *node) { n.scope.Encoding += "a" },
 		"rope":      func(t *rapid.T, n *node) { n.scope.RoPE = append(n.scope.RoPE, 0) },
+		"form":      func(t *rapid.T, n *node) { n.form += "a" },
 		"namespace": func(t *rapid.T, n *node) { n.scope.Namespace += "\x00" },
 		"shift encoding into rope": func(t *rapid.T, n *node) {
 			n.scope.Encoding += "a"
@@ -198,6 +208,13 @@ func TestKeyChanges(t *testing.T) {
 			s.Scale = 1
 		}
 		s.Scale = math.Nextafter32(s.Scale, 10)
+	})
+	changes["ranked"] = onSource(func(_ *rapid.T, s *Source) { s.Ranked = !s.Ranked })
+	changes["power"] = onSource(func(t *rapid.T, s *Source) {
+		if s.Power == 0 {
+			s.Power = 1
+		}
+		s.Power = math.Nextafter32(s.Power, 10)
 	})
 	changes["bias"] = onSource(func(t *rapid.T, s *Source) {
 		if s.Bias == nil {

@@ -39,11 +39,19 @@ func (m *Mask) Bitmap(dst []uint64, i, j int) []uint64 {
 		for p := q + 1; p < end; p++ {
 			copy(dst[(p-q0)*stride:][:stride], first)
 		}
-		for lo := max(m.offsets[node], k0); q < end; q++ { // the causal part
-			setRange(dst[(q-q0)*stride:][:stride], lo-k0, min(q+1, k1)-k0)
+		for lo := max(m.offsets[node], k0); q < end; q++ { // the node itself
+			setRange(dst[(q-q0)*stride:][:stride], lo-k0, min(m.seesItselfTo(node, q), k1)-k0)
 		}
 	}
 	return dst
+}
+
+// seesItselfTo returns the end of what query token q sees of its own node.
+func (m *Mask) seesItselfTo(node, q int) int {
+	if m.layout.Node(node).Bidirectional {
+		return m.offsets[node+1]
+	}
+	return q + 1
 }
 
 // setRange sets the bits [lo, hi) of a row; an empty range sets none.
@@ -72,7 +80,7 @@ func (m *Mask) Dense(maxTokens int) ([]bool, error) {
 					row[k] = true
 				}
 			}
-			for k := from; k <= q; k++ {
+			for k := from; k < m.seesItselfTo(node, q); k++ {
 				row[k] = true
 			}
 		}

@@ -64,7 +64,7 @@ type Mask struct {
 }
 
 // New lowers a layout to blocks of blockSize × blockSize tokens, 1 ≤ blockSize ≤ MaxBlockSize. The last row and column are
-// cut off at the last token. A small block size on dense layouts can make more than MaxBlocks blocks, which is an error.
+// cut off at the last token. A layout with repairs must be lowered first, see [posenc.Layout.Lower]. A small block size on dense layouts can make more than MaxBlocks blocks, which is an error.
 func New(l *posenc.Layout, blockSize int) (*Mask, error) {
 	m, _, err := build(l, blockSize, MaxBlocks)
 	return m, err
@@ -103,12 +103,12 @@ func (m *Mask) seen(node int) []int32 { return m.sources[m.srcPtr[node]:m.srcPtr
 
 // Allowed reports whether query token q may see key token k. Tokens outside the mask see nothing and are not seen.
 func (m *Mask) Allowed(q, k int) bool {
-	if k < 0 || k > q || q >= m.Tokens() { // sources come before their readers
+	if q < 0 || k < 0 || q >= m.Tokens() || k >= m.Tokens() {
 		return false
 	}
 	reader := m.Node(q)
-	if k >= m.offsets[reader] {
-		return true
+	if from, to := m.Span(reader); k >= from && k < to {
+		return k <= q || m.layout.Node(reader).Bidirectional
 	}
 	_, ok := slices.BinarySearch(m.seen(reader), int32(m.Node(k)))
 	return ok

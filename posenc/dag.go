@@ -4,6 +4,7 @@ package posenc
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/graphkv/graphkv/graph"
 )
@@ -26,8 +27,11 @@ type DAGOptions struct {
 	// the round before, and its depth is its round.
 	Rounds    int
 	Positions Positions
-	// Visible are the segments that the query sees (with rounds: in their last round); nil stands for all.
+	// Visible are the segments that the query sees; nil stands for all.
 	Visible []int
+	// VisibleRounds are the rounds in which the query sees them; nil stands for the last. Without rounds there is but
+	// round 0.
+	VisibleRounds []int
 }
 
 // DAG lays out any directed graph over the segments: a node attends to its sources, at the positions where they stand
@@ -54,7 +58,7 @@ func DAG(prefix int, segments []int, g *graph.Graph, opts DAGOptions, query int)
 	if err != nil {
 		return nil, fmt.Errorf("posenc: %w", err)
 	}
-	visible, err := d.visible(opts.Visible)
+	visible, err := d.visible(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +105,7 @@ func DAG(prefix int, segments []int, g *graph.Graph, opts DAGOptions, query int)
 		sees = sees[:0]
 		for _, source := range sources {
 			i := at[first+int(source)]
-			sees = append(sees, Seen{i, int32(p.b.l.nodes[i].Base)})
+			sees = append(sees, Seen{Node: i, Base: int32(p.b.l.nodes[i].Base)})
 		}
 		i := p.segment(s, int(id)/d.n, base, sees...)
 		if p.err != nil {
@@ -185,23 +189,35 @@ func (d *unrolled) sources(id int32) (segments []uint32, first int) {
 	return d.g.Sources(int(id) % d.n), (round - 1) * d.n
 }
 
-// visible marks the nodes that the query sees: the last round of the given segments.
-func (d *unrolled) visible(segments []int) ([]bool, error) {
+// visible marks the nodes that the query sees: the given segments in the given rounds.
+func (d *unrolled) visible(o DAGOptions) ([]bool, error) {
 	mark := make([]bool, len(d.order))
-	last := mark[max(0, len(mark)-d.n):]
-	if segments == nil {
-		for i := range last {
-			last[i] = true
-		}
+	rounds := o.VisibleRounds
+	if rounds == nil {
+		rounds = []int{o.Rounds}
 	}
-	for _, s := range segments {
-		if s < 0 || s >= d.n {
-			return nil, fmt.Errorf("posenc: visible segment %d of %d", s, d.n)
+	for at, r := range rounds {
+		if r < 0 || r > o.Rounds {
+			return nil, fmt.Errorf("posenc: visible round %d of rounds 0 to %d", r, o.Rounds)
 		}
-		if last[s] {
-			return nil, fmt.Errorf("posenc: visible segment %d is listed twice", s)
+		if slices.Contains(rounds[:at], r) {
+			return nil, fmt.Errorf("posenc: visible round %d is listed twice", r)
 		}
-		last[s] = true
+		nodes := mark[r*d.n:][:d.n]
+		if o.Visible == nil {
+			for i := range nodes {
+				nodes[i] = true
+			}
+		}
+		for _, s := range o.Visible {
+			if s < 0 || s >= d.n {
+				return nil, fmt.Errorf("posenc: visible segment %d of %d", s, d.n)
+			}
+			if nodes[s] {
+				return nil, fmt.Errorf("posenc: visible segment %d is listed twice", s)
+			}
+			nodes[s] = true
+		}
 	}
 	return mark, nil
 }

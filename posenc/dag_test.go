@@ -98,12 +98,18 @@ func TestDAGErrors(t *testing.T) {
 	g := edges(t, 3, [2]int{0, 1}, [2]int{1, 2}, [2]int{2, 1})
 	lengths := []int{1, 1, 1}
 	for want, build := range map[string]func() (*Layout, error){
-		"posenc: no graph for 3 segments":                                                          func() (*Layout, error) { return DAG(0, lengths, nil, DAGOptions{}, 1) },
-		"posenc: the graph has 3 segments, there are lengths for 2":                                func() (*Layout, error) { return DAG(0, lengths[:2], g, DAGOptions{}, 1) },
-		"posenc: unknown positions 2":                                                              func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Positions: 2}, 1) },
-		"posenc: graph: unroll: negative number of rounds -1":                                      func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: -1}, 1) },
-		"posenc: visible segment 3 of 3":                                                           func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: 1, Visible: []int{3}}, 1) },
-		"posenc: visible segment 1 is listed twice":                                                func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: 1, Visible: []int{1, 1}}, 1) },
+		"posenc: no graph for 3 segments":                           func() (*Layout, error) { return DAG(0, lengths, nil, DAGOptions{}, 1) },
+		"posenc: the graph has 3 segments, there are lengths for 2": func() (*Layout, error) { return DAG(0, lengths[:2], g, DAGOptions{}, 1) },
+		"posenc: unknown positions 2":                               func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Positions: 2}, 1) },
+		"posenc: graph: unroll: negative number of rounds -1":       func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: -1}, 1) },
+		"posenc: visible segment 3 of 3":                            func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: 1, Visible: []int{3}}, 1) },
+		"posenc: visible segment 1 is listed twice":                 func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: 1, Visible: []int{1, 1}}, 1) },
+		"posenc: visible round 2 of rounds 0 to 1": func() (*Layout, error) {
+			return DAG(0, lengths, g, DAGOptions{Rounds: 1, VisibleRounds: []int{0, 2}}, 1)
+		},
+		"posenc: visible round 0 is listed twice": func() (*Layout, error) {
+			return DAG(0, lengths, g, DAGOptions{Rounds: 1, VisibleRounds: []int{0, 0}}, 1)
+		},
 		"posenc: segment 1 of 0 tokens, want 1 to 2147483646":                                      func() (*Layout, error) { return DAG(0, []int{1, 0, 1}, g, DAGOptions{Rounds: 1}, 1) },
 		"posenc: the layout needs 2147483647 positions, the limit is 2147483646":                   func() (*Layout, error) { return DAG(1, []int{MaxPosition - 1, 1, 1}, edges(t, 3), DAGOptions{}, 1) },
 		"posenc: 3 segments in rounds 0 to 100000000 make 300000003 nodes, the limit is 134217728": func() (*Layout, error) { return DAG(0, lengths, g, DAGOptions{Rounds: 1e8}, 1) },
@@ -126,7 +132,7 @@ func movePrefix(t testing.TB, l *Layout) *Layout {
 	add := func(i int) {
 		var sees []Seen
 		for _, s := range l.Sees(i) {
-			sees = append(sees, Seen{order[s.Node], s.Base})
+			sees = append(sees, Seen{Node: order[s.Node], Base: s.Base})
 		}
 		n, err := b.Add(l.Node(i), sees...)
 		require.NoError(t, err)
@@ -198,6 +204,9 @@ func dagInput(t *rapid.T) (prefix int, segments []int, pairs [][2]int, opts DAGO
 			}
 		}
 	}
+	if rapid.Bool().Draw(t, "some rounds") {
+		opts.VisibleRounds = rapid.SliceOfNDistinct(rapid.IntRange(0, opts.Rounds), 0, -1, rapid.ID).Draw(t, "visible rounds")
+	}
 	return rapid.IntRange(0, 3).Draw(t, "prefix"), segments, pairs, opts
 }
 
@@ -250,12 +259,18 @@ func dagFollowsTheDefinition(t *rapid.T) {
 		depths[v] = d
 		return d
 	}
+	rounds := opts.VisibleRounds
+	if rounds == nil {
+		rounds = []int{opts.Rounds}
+	}
 	visible := map[node]bool{}
 	for s := range segments {
 		if opts.Visible == nil || slices.Contains(opts.Visible, s) {
-			v := node{s, opts.Rounds}
-			visible[v] = true
-			visit(v)
+			for _, r := range rounds {
+				v := node{s, r}
+				visible[v] = true
+				visit(v)
+			}
 		}
 	}
 	longest := map[int]int{}
@@ -297,7 +312,7 @@ func dagFollowsTheDefinition(t *rapid.T) {
 		require.Equal(t, Node{Segment: v.segment, Round: v.round, Base: base, Len: segments[v.segment]}, n)
 		var want []Seen
 		for _, s := range sources(v) {
-			want = append(want, Seen{at[s], int32(l.Node(int(at[s])).Base)})
+			want = append(want, Seen{Node: at[s], Base: int32(l.Node(int(at[s])).Base)})
 		}
 		require.ElementsMatch(t, want, l.Sees(i))
 	}
@@ -309,7 +324,7 @@ func dagFollowsTheDefinition(t *rapid.T) {
 	var want []Seen
 	for i := range l.Query() {
 		if n := l.Node(i); n.Kind == PrefixNode || visible[node{n.Segment, n.Round}] {
-			want = append(want, Seen{int32(i), int32(n.Base)})
+			want = append(want, Seen{Node: int32(i), Base: int32(n.Base)})
 		}
 	}
 	require.Equal(t, len(want), len(l.Sees(l.Query())))

@@ -20,8 +20,13 @@
 // the sequence at run time (dynamic NTK, LongRoPE's switch between two sets of factors) would make a stored key wrong as
 // soon as the context grows; NewRoPE refuses them with ErrDynamicScaling.
 //
+// # Scores
+//
+// Besides where a source stands, an edge says how sharply and how loudly it speaks: a [Score]. Temperatures, scaling factors
+// and structural biases are functions of an edge (Layout.WithScores).
+//
 // # Presets
 //
-// Sequential, Block, PCW, GraphKV, GraphKVTopK, Ego, EgoBatch and DAG build the layouts of Graph-KV (Wang et al., 2025), of
-// the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
+// Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend and EPIC build the layouts of Graph-KV (Wang et
+// al., 2025), of the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
 package posenc

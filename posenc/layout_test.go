@@ -20,7 +20,7 @@ func TestLayoutBuilder(t *testing.T) {
 		{Segment: 4, Round: 1, Base: 7, Len: 2},
 		{Kind: QueryNode, Segment: -1, Base: 5, Len: 1},
 	} {
-		sees := [][]Seen{nil, {{0, 30}}, {{1, 3}, {0, 0}}, {{2, 0}, {0, 9}, {1, 4}}}[i]
+		sees := [][]Seen{nil, {{Node: 0, Base: 30}}, {{Node: 1, Base: 3}, {Node: 0, Base: 0}}, {{Node: 2, Base: 0}, {Node: 0, Base: 9}, {Node: 1, Base: 4}}}[i]
 		at, err := b.Add(n, sees...)
 		require.NoError(t, err)
 		assert.Equal(t, i, at)
@@ -41,8 +41,8 @@ func TestLayoutBuilder(t *testing.T) {
 	assert.Empty(t, l.Sees(0))
 
 	// A view cannot be used to write into the next row.
-	_ = append(l.Sees(1), Seen{9, 9})
-	assert.Equal(t, []Seen{{1, 3}, {0, 0}}, l.Sees(2))
+	_ = append(l.Sees(1), Seen{Node: 9, Base: 9})
+	assert.Equal(t, []Seen{{Node: 1, Base: 3}, {Node: 0, Base: 0}}, l.Sees(2))
 
 	_, err = b.Add(Node{Segment: 1, Len: 1})
 	require.EqualError(t, err, "posenc: node 4 (segment 1): the query must be the last node")
@@ -65,11 +65,11 @@ func TestLayoutBuilderErrors(t *testing.T) {
 		{Node{Segment: 7, Round: 2}, nil, "posenc: node 2 (segment 7 round 2): length 0, want at least 1"},
 		{Node{Len: 1, Base: -1}, nil, "posenc: node 2 (segment 0): base -1, want at least 0"},
 		{Node{Len: 2, Base: MaxPosition - 1}, nil, "posenc: node 2 (segment 0): base 2147483645 and length 2 reach beyond position 2147483646"},
-		{Node{Len: 1}, []Seen{{0, 0}, {2, 0}}, "posenc: node 2 (segment 0): source 2 does not come earlier"},
-		{Node{Len: 1}, []Seen{{-1, 0}}, "posenc: node 2 (segment 0): source -1 does not come earlier"},
-		{Node{Len: 1}, []Seen{{1, 0}, {0, 0}, {1, 5}}, "posenc: node 2 (segment 0): source 1 (segment 6) is listed twice"},
-		{Node{Len: 1}, []Seen{{1, -5}}, "posenc: node 2 (segment 0): source 1 (segment 6): base -5, want at least 0"},
-		{Node{Len: 1}, []Seen{{1, MaxPosition - 3}}, "posenc: node 2 (segment 0): source 1 (segment 6): base 2147483643 and length 4 reach beyond position 2147483646"},
+		{Node{Len: 1}, []Seen{{Node: 0, Base: 0}, {Node: 2, Base: 0}}, "posenc: node 2 (segment 0): source 2 does not come earlier"},
+		{Node{Len: 1}, []Seen{{Node: -1, Base: 0}}, "posenc: node 2 (segment 0): source -1 does not come earlier"},
+		{Node{Len: 1}, []Seen{{Node: 1, Base: 0}, {Node: 0, Base: 0}, {Node: 1, Base: 5}}, "posenc: node 2 (segment 0): source 1 (segment 6) is listed twice"},
+		{Node{Len: 1}, []Seen{{Node: 1, Base: -5}}, "posenc: node 2 (segment 0): source 1 (segment 6): base -5, want at least 0"},
+		{Node{Len: 1}, []Seen{{Node: 1, Base: MaxPosition - 3}}, "posenc: node 2 (segment 0): source 1 (segment 6): base 2147483643 and length 4 reach beyond position 2147483646"},
 	} {
 		b := NewLayoutBuilder()
 		for i := range 2 {
@@ -82,7 +82,7 @@ func TestLayoutBuilderErrors(t *testing.T) {
 		require.EqualError(t, err, "posenc: the layout has no query")
 
 		// Nothing of the failed attempt is left.
-		at, err := b.Add(Node{Kind: QueryNode, Segment: -1, Len: 1}, Seen{1, 0}, Seen{0, 0})
+		at, err := b.Add(Node{Kind: QueryNode, Segment: -1, Len: 1}, Seen{Node: 1, Base: 0}, Seen{Node: 0, Base: 0})
 		require.NoError(t, err)
 		assert.Equal(t, 2, at)
 		l, err := b.Layout()
@@ -118,7 +118,7 @@ func TestCheckContext(t *testing.T) {
 	b := NewLayoutBuilder()
 	_, err = b.Add(Node{Len: 4})
 	require.NoError(t, err)
-	_, err = b.Add(Node{Kind: QueryNode, Segment: -1, Len: 1}, Seen{0, 20})
+	_, err = b.Add(Node{Kind: QueryNode, Segment: -1, Len: 1}, Seen{Node: 0, Base: 20})
 	require.NoError(t, err)
 	l, err = b.Layout()
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func layoutHoldsWhatWasAdded(t *rapid.T) {
 	for step := range rapid.IntRange(0, 20).Draw(t, "nodes") {
 		n := Node{Segment: step, Base: rapid.IntRange(-1, 50).Draw(t, "base"), Len: rapid.IntRange(0, 9).Draw(t, "length")}
 		row := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Seen {
-			return Seen{int32(rapid.IntRange(0, 12).Draw(t, "source")), int32(rapid.IntRange(-1, 50).Draw(t, "at"))}
+			return Seen{Node: int32(rapid.IntRange(0, 12).Draw(t, "source")), Base: int32(rapid.IntRange(-1, 50).Draw(t, "at"))}
 		}), 0, 4).Draw(t, "sees")
 		valid := n.Base >= 0 && n.Len > 0
 		listed := map[int32]bool{}

@@ -2,7 +2,11 @@
 
 package posenc
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 // MaxEdges is the largest number of (reader, source) pairs that a preset builds. It keeps the presets whose edges grow with
 // the square of the number of segments from exhausting memory.
@@ -86,7 +90,7 @@ func (p *preset) addPrefix() {
 
 // show lets the query see a node at the given base.
 func (p *preset) show(node, base int) {
-	p.query = append(p.query, Seen{int32(node), int32(base)})
+	p.query = append(p.query, Seen{Node: int32(node), Base: int32(base)})
 }
 
 // finish adds the query.
@@ -142,21 +146,61 @@ func Block(prefix int, segments []int, query int) (*Layout, error) {
 }
 
 // PCW encodes every segment alone and lets all of them share the positions that start after the prefix; the query stands
-// after the longest (Parallel Context Windows, Ratner et al., 2023; with a temperature and a scale on the query's edges it
-// is APE, Yang et al., 2025).
+// after the longest (Parallel Context Windows, Ratner et al., 2023).
 func PCW(prefix int, segments []int, query int) (*Layout, error) {
+	return APE(prefix, segments, APEOptions{Temperature: 1, Scale: 1}, query)
+}
+
+// APEOptions are the choices of the APE preset.
+type APEOptions struct {
+	// Temperature divides the query's scores against the segments, Scale multiplies the log-sum-exp of all of them
+	// together, after the temperature has. Both are above 0; the published defaults are 0.9.
+	Temperature, Scale float64
+	// SharedPrefix lets the segments attend to the prefix, as published. Their keys and values then depend on it.
+	SharedPrefix bool
+}
+
+// APE is PCW with softer edges from the segments to the query (Adaptive Parallel Encoding, Yang et al., 2025). With the
+// scores s_j of the query against the keys of all segments, these weigh together
+//
+//	exp( Scale·T · log Σ_j exp(s_j / T) )
+//
+// against the prefix and the query itself, and share that among themselves as softmax(s_j / T).
+func APE(prefix int, segments []int, opts APEOptions, query int) (*Layout, error) {
 	in, err := newPieces(prefix, segments, query)
 	if err != nil {
 		return nil, err
 	}
+	for _, x := range []struct {
+		name  string
+		value float64
+	}{{"temperature", opts.Temperature}, {"scale", opts.Scale}} {
+		if !(x.value > 0) || math.IsInf(x.value, 0) {
+			return nil, fmt.Errorf("posenc: APE's %s is %v, want a finite number above 0", x.name, x.value)
+		}
+	}
 	n := len(segments)
-	if err := in.check(prefix+in.longest+query, n+1); err != nil {
+	edges := n + 1
+	if opts.SharedPrefix {
+		edges += n
+	}
+	if err := in.check(prefix+in.longest+query, edges); err != nil {
 		return nil, err
 	}
-	p := in.begin(n+2, n+1)
+	p := in.begin(n+2, edges)
 	p.addPrefix()
+	var shared []Seen
+	if opts.SharedPrefix {
+		shared = slices.Clone(p.query)
+	}
+	score := Score{Scale: float32(1 / opts.Temperature), Power: float32(opts.Scale * opts.Temperature)}
+	number, err := p.b.Score(score)
+	if err != nil {
+		return nil, err
+	}
 	for s := range segments {
-		p.show(p.segment(s, 0, prefix), prefix)
+		i := p.segment(s, 0, prefix, shared...)
+		p.query = append(p.query, Seen{Node: int32(i), Base: int32(prefix), Score: number})
 	}
 	return p.finish(prefix + in.longest)
 }
@@ -196,7 +240,7 @@ func twoRounds(prefix int, segments []int, query, k int) (*Layout, error) {
 		p.show(i, base)
 		base += length
 		if s >= n-k {
-			sources = append(sources, Seen{int32(i), int32(total)})
+			sources = append(sources, Seen{Node: int32(i), Base: int32(total)})
 			total += length
 		}
 	}
@@ -256,7 +300,7 @@ func EgoBatch(prefix int, segments []int, egos []EgoGraph, query int) (*Layout, 
 		for _, s := range e.Neighbours {
 			i := p.segment(s, 0, prefix)
 			p.show(i, prefix)
-			sources = append(sources, Seen{int32(i), int32(prefix)})
+			sources = append(sources, Seen{Node: int32(i), Base: int32(prefix)})
 		}
 		base := prefix + longest[g]
 		p.show(p.segment(e.Center, 0, base, sources...), base)

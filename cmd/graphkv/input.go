@@ -29,6 +29,10 @@ type input struct {
 
 	strategy, positions, center string
 	topK, rounds                int
+	visibleRounds               []int
+	ape                         graphkv.APEParams
+	repairFraction              float64
+	repairFirst                 int
 	maxTokens                   int
 	temperature                 float64
 	stop                        []string
@@ -45,6 +49,12 @@ func (in *input) flags(cmd *cobra.Command) {
 	f.StringVarP(&in.strategy, "strategy", "s", "", "preset: "+strategyNames()+" (default graphkv)")
 	f.IntVar(&in.topK, "top-k", 0, "sources of each segment in graphkv-topk: the last k passages")
 	f.IntVar(&in.rounds, "rounds", 0, "rounds of message passing in dag")
+	f.IntSliceVar(&in.visibleRounds, "visible-rounds", nil, "rounds of dag that the question sees (default the last)")
+	f.Float64Var(&in.ape.Temperature, "ape-temperature", 0, "temperature of the passages in ape (default 0.9)")
+	f.Float64Var(&in.ape.Scale, "ape-scale", 0, "scaling factor of the passages in ape (default 0.9)")
+	f.BoolVar(&in.ape.SharedPrefix, "ape-shared-prefix", false, "let the passages of ape read the prefix, as published")
+	f.Float64Var(&in.repairFraction, "repair-fraction", 0, fmt.Sprintf("part of every passage that cacheblend encodes again (default %v)", graphkv.DefaultRepairFraction))
+	f.IntVar(&in.repairFirst, "repair-first", 0, fmt.Sprintf("first tokens of every passage that epic encodes again (default %d)", graphkv.DefaultRepairFirst))
 	f.StringVar(&in.positions, "positions", "", "layout of dag: shared or sequential (default shared)")
 	f.StringVar(&in.center, "center", "", "segment that ego puts in the centre")
 	f.IntVar(&in.maxTokens, "max-tokens", 0, fmt.Sprintf("longest answer in tokens (default %d)", graphkv.DefaultMaxTokens))
@@ -82,7 +92,8 @@ func (in *input) load(args []string) (*graphkv.Request, *graphkv.Plan, *document
 }
 
 func (in *input) loadPlan() (*graphkv.Plan, error) {
-	for _, name := range []string{"strategy", "top-k", "rounds", "positions", "center"} {
+	for _, name := range []string{"strategy", "top-k", "rounds", "visible-rounds", "ape-temperature", "ape-scale", "ape-shared-prefix",
+		"repair-fraction", "repair-first", "positions", "center"} {
 		if in.cmd.Flags().Changed(name) {
 			return nil, fmt.Errorf("--%s cannot change a plan file, which says all about the graph", name)
 		}
@@ -159,6 +170,24 @@ func (in *input) override(r *graphkv.Request) {
 	}
 	if changed("rounds") {
 		r.Rounds = in.rounds
+	}
+	if changed("visible-rounds") {
+		r.VisibleRounds = in.visibleRounds
+	}
+	if changed("ape-temperature") {
+		r.APE.Temperature = in.ape.Temperature
+	}
+	if changed("ape-scale") {
+		r.APE.Scale = in.ape.Scale
+	}
+	if changed("ape-shared-prefix") {
+		r.APE.SharedPrefix = in.ape.SharedPrefix
+	}
+	if changed("repair-fraction") {
+		r.Repair.Fraction = &in.repairFraction
+	}
+	if changed("repair-first") {
+		r.Repair.First = &in.repairFirst
 	}
 	if changed("positions") {
 		r.Positions = graphkv.Positions(in.positions)

@@ -35,15 +35,24 @@ def canonical(source):
     bias = [f32(b) + 0.0 for b in source["bias"] or []]  # -0.0 + 0.0 is +0.0
     if not any(bias):
         bias = []
-    return (source["base"], bytes.fromhex(source["key"]), scale, bias)
+    power = f32(source.get("power", 0)) or 1.0
+    return (power, source["base"], bytes.fromhex(source["key"]), scale, bias, source.get("ranked", False))
 
 
-def node_key(scope, tokens, sources):
-    out = lp(b"graphkv/kvcache node v1") + scope_id(scope)
+def node_key(scope, tokens, sources, form=""):
+    out = lp(b"graphkv/kvcache node v1")
+    if form:
+        out = lp(b"graphkv/kvcache node v1 in a form") + lp(form.encode("utf-8"))
+    out += scope_id(scope)
     out += struct.pack("<Q%di" % len(tokens), len(tokens), *tokens)
     out += struct.pack("<Q", len(sources))
-    for base, key, scale, bias in sorted(canonical(s) for s in sources):
-        out += struct.pack("<q32sfQ%df" % len(bias), base, key, scale, len(bias), *bias)
+    for power, base, key, scale, bias, ranked in sorted(canonical(s) for s in sources):
+        marked = len(bias) + (2**62 if ranked else 0)
+        if power == 1:
+            out += struct.pack("<q32sfQ%df" % len(bias), base, key, scale, marked, *bias)
+        else:
+            marked += 2**63
+            out += struct.pack("<q32sfQf%df" % len(bias), base, key, scale, marked, power, *bias)
     return hashlib.sha256(out).hexdigest()
 
 
@@ -51,10 +60,13 @@ def main():
     rng = random.Random(2025)
     vectors = []
 
-    def add(name, scope, tokens, sources=()):
+    def add(name, scope, tokens, sources=(), form=""):
         sources = list(sources)
-        key = node_key(scope, tokens, sources)
-        vectors.append(dict(name=name, scope=scope, tokens=tokens, sources=sources, key=key))
+        key = node_key(scope, tokens, sources, form)
+        vector = dict(name=name, scope=scope, tokens=tokens, sources=sources, key=key)
+        if form:
+            vector["form"] = form
+        vectors.append(vector)
         return key
 
     def src(key, base, scale=0, bias=None):
@@ -70,6 +82,11 @@ def main():
     add("target, sources swapped", real, [7, 8], [src(b, -3), src(a, -3)])
     add("target, neutral attributes", real, [7, 8], [src(b, -3, 1, [0, -0.0]), src(a, -3, -0.0, [])])
     add("target, scale and bias", real, [7, 8], [src(b, -3, 0.9, [0.25, -0.0]), src(a, -3, 2, [0, 1e-3])])
+    powers = [dict(src(b, -3, 1.25, [0.5]), power=0.75), dict(src(a, -3), power=1), src(t, 2)]
+    add("target, power", real, [7, 8], powers)
+    add("target, ranked", real, [7, 8], [dict(src(b, -3), ranked=True), dict(src(a, -3, 0, [1]), ranked=True, power=2), src(b, -3)])
+    add("bidirectional", real, [7, 8], [src(a, -3)], "bidirectional")
+    add("a long form", plain, [], [], "ä" * 5000)
     add("grandchild", real, [9], [src(t, -2), src(a, 5), src(a, -5), src(a, -5)])
     add("far away", real, [9], [src(a, 2**62), src(a, -(2**63))])
     add("long", real, [i * i % 32003 for i in range(1500)], [src(a, -i) for i in range(40)])

@@ -87,8 +87,10 @@ func TestPiecesOfReferences(t *testing.T) {
 			text.WriteString(p.Text)
 			if p.Special {
 				assert.False(t, i > 0 && pieces[i-1].Special, "two template pieces in a row")
+				assert.Zero(t, p.Message)
 			} else {
 				contents = append(contents, p.Text)
+				assert.Equal(t, strings.TrimFunc(c.Messages[p.Message-1].Content, isSpace), strings.TrimFunc(p.Text, isSpace))
 			}
 		}
 		assert.Equal(t, c.Text, text.String(), "%s %s", c.Template, c.Name)
@@ -122,9 +124,9 @@ func TestPiecesMarkContents(t *testing.T) {
 	pieces, err := load(t, "llama3.jinja").Pieces([]Message{{"user", "  <|eot_id|> hi \n"}}, true)
 	require.NoError(t, err)
 	assert.Equal(t, []Piece{
-		{"<|begin|><|start_header_id|>user<|end_header_id|>\n\n", true},
-		{"<|eot_id|> hi", false},
-		{"<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", true},
+		{"<|begin|><|start_header_id|>user<|end_header_id|>\n\n", true, 0},
+		{"<|eot_id|> hi", false, 1},
+		{"<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", true, 0},
 	}, pieces)
 }
 
@@ -146,7 +148,7 @@ func TestPiecesRefusesWhatItCannotTellApart(t *testing.T) {
 	require.NoError(t, err)
 	pieces, err := tmpl.Pieces([]Message{{"user", "mark"}}, false)
 	require.NoError(t, err)
-	assert.Equal(t, []Piece{{"mark markmark", true}, {"mark", false}, {"markABCDEFGHIJKLMNOPQRSTUVWXYZ mark", true}}, pieces)
+	assert.Equal(t, []Piece{{"mark markmark", true, 0}, {"mark", false, 1}, {"markABCDEFGHIJKLMNOPQRSTUVWXYZ mark", true, 0}}, pieces)
 }
 
 func TestPiecesProperty(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type Piece struct {
 	Text    string
 	Special bool
+	Message int // whose content it is: its place among the messages, from 1; 0 if Special
 }
 
 // ErrOpaque reports a template that does more with contents than place or trim
@@ -30,13 +31,13 @@ func (t *Template) Pieces(msgs []Message, addGenerationPrompt bool) ([]Piece, er
 		return nil, err
 	}
 	marked := make([]Message, len(msgs))
-	marks := make(map[string]string, len(msgs)) // mark → content
+	marks := make(map[string]int, len(msgs)) // mark → place of the message, from 1
 	for i, m := range msgs {
 		marked[i] = m
 		// Empty contents stay: templates branch on them, and they leave no piece.
 		if m.Content != "" {
 			mark := newMark()
-			marks[mark] = m.Content
+			marks[mark] = i + 1
 			marked[i].Content = pad + mark + pad
 		}
 	}
@@ -44,7 +45,7 @@ func (t *Template) Pieces(msgs []Message, addGenerationPrompt bool) ([]Piece, er
 	if err != nil {
 		return nil, err
 	}
-	pieces := split(text, marks)
+	pieces := split(text, msgs, marks)
 	var whole strings.Builder
 	for _, p := range pieces {
 		whole.WriteString(p.Text)
@@ -98,7 +99,7 @@ func newMark() string { return markStart + rand.Text() }
 
 // split cuts a rendering at its marks and puts the contents in their place,
 // trimmed where the template has trimmed the pad.
-func split(text string, marks map[string]string) []Piece {
+func split(text string, msgs []Message, marks map[string]int) []Piece {
 	var (
 		pieces []Piece
 		own    string // template text not yet in a piece
@@ -121,13 +122,13 @@ func split(text string, marks map[string]string) []Piece {
 			flush()
 			return pieces
 		}
-		content, ok := marks[text[i:i+markLen]]
-		if !ok {
+		which := marks[text[i:i+markLen]]
+		if which == 0 {
 			own += text[:i+len(markStart)]
 			text = text[i+len(markStart):]
 			continue
 		}
-		lead, rest := text[:i], text[i+markLen:]
+		content, lead, rest := msgs[which-1].Content, text[:i], text[i+markLen:]
 		if cut, ok := strings.CutSuffix(lead, pad); ok {
 			lead = cut
 		} else {
@@ -141,7 +142,7 @@ func split(text string, marks map[string]string) []Piece {
 		own += lead
 		if content != "" {
 			flush()
-			pieces = append(pieces, Piece{Text: content})
+			pieces = append(pieces, Piece{Text: content, Message: which})
 		}
 		text = rest
 	}

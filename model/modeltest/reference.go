@@ -79,6 +79,10 @@ func Load(f *gguf.File) (*Model, error) {
 type Graph struct {
 	Sees     func(i, j int) bool
 	Distance func(i, j int) int
+	// Score, when it is not nil, gives what multiplies and what is added to a head's
+	// score of key j for query i, and the power of the group of keys whose softmax
+	// is taken together.
+	Score func(i, j, head int) (scale, bias, power float64)
 }
 
 // Causal is the graph of a plain text.
@@ -89,29 +93,45 @@ func Causal() Graph {
 	}
 }
 
+// Watch is told what goes on inside a pass.
+type Watch struct {
+	Hidden func(layer int, x *mat.Dense)                // hidden states before a layer, and after the last
+	Weight func(layer, head, i, j int, softmax float64) // how much of token i's attention goes to token j
+}
+
 // Logits runs all tokens in one dense pass and returns their logits, [tokens][vocab].
 func (m *Model) Logits(tokens []int32, g Graph) *mat.Dense {
+	return m.Watched(tokens, g, Watch{
+		Hidden: func(int, *mat.Dense) {},
+		Weight: func(int, int, int, int, float64) {},
+	})
+}
+
+// Watched is Logits under watch.
+func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 	_, hidden := m.embedding.Dims()
 	x := mat.NewDense(len(tokens), hidden, nil)
 	for i, id := range tokens {
 		x.SetRow(i, m.embedding.RawRowView(int(id)))
 	}
 	for l := range m.layers {
+		w.Hidden(l, x)
 		h := m.rms(x, m.attnNorm[l])
 		q := linear(h, m.q[l], m.qBias[l])
 		k := linear(h, m.k[l], m.kBias[l])
 		v := linear(h, m.v[l], m.vBias[l])
-		x.Add(x, linear(m.attend(q, k, v, g), m.o[l], nil))
+		x.Add(x, linear(m.attend(q, k, v, g, func(head, i, j int, softmax float64) { w.Weight(l, head, i, j, softmax) }), m.o[l], nil))
 		h = m.rms(x, m.ffnNorm[l])
 		gate, up := linear(h, m.gate[l], nil), linear(h, m.up[l], nil)
 		gate.Apply(func(i, j int, z float64) float64 { return z / (1 + math.Exp(-z)) * up.At(i, j) }, gate)
 		x.Add(x, linear(gate, m.down[l], nil))
 	}
+	w.Hidden(m.layers, x)
 	return linear(m.rms(x, m.norm), m.output, nil)
 }
 
 // attend computes softmax(R(distance)q·k/√d)·v over the visible keys of every row.
-func (m *Model) attend(q, k, v *mat.Dense, g Graph) *mat.Dense {
+func (m *Model) attend(q, k, v *mat.Dense, g Graph, weight func(head, i, j int, softmax float64)) *mat.Dense {
 	n, width := q.Dims()
 	out := mat.NewDense(n, width, nil)
 	d := m.headDim
@@ -121,17 +141,41 @@ func (m *Model) attend(q, k, v *mat.Dense, g Graph) *mat.Dense {
 			kv := h / (m.heads / m.kvHeads) * d
 			var seen []int
 			var scores []float64
+			groups := map[float64][]int{} // places in scores, by power
 			for j := range n {
 				if !g.Sees(i, j) {
 					continue
 				}
 				m.rotate(rotated, q.RawRowView(i)[h*d:(h+1)*d], float64(g.Distance(i, j)))
-				scores = append(scores, floats.Dot(rotated, k.RawRowView(j)[kv:kv+d])/math.Sqrt(float64(d)))
+				score, power := floats.Dot(rotated, k.RawRowView(j)[kv:kv+d])/math.Sqrt(float64(d)), 1.0
+				if g.Score != nil {
+					scale, bias, p := g.Score(i, j, h)
+					score, power = scale*score+bias, p
+				}
+				groups[power] = append(groups[power], len(scores))
+				scores = append(scores, score)
 				seen = append(seen, j)
 			}
-			sum := floats.LogSumExp(scores)
-			for s, j := range seen {
-				floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], math.Exp(scores[s]-sum), v.RawRowView(j)[kv:kv+d])
+			total := math.Inf(-1) // log-sum-exp over groups
+			sums := map[float64]float64{}
+			for power, places := range groups {
+				var group []float64
+				for _, s := range places {
+					group = append(group, scores[s])
+				}
+				if math.IsInf(floats.Max(group), -1) {
+					delete(groups, power) // hidden from this head
+					continue
+				}
+				sums[power] = floats.LogSumExp(group)
+				total = floats.LogSumExp([]float64{total, power * sums[power]})
+			}
+			for power, places := range groups {
+				for _, s := range places {
+					softmax := math.Exp(power*sums[power] - total + scores[s] - sums[power])
+					weight(h, i, seen[s], softmax)
+					floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], softmax, v.RawRowView(seen[s])[kv:kv+d])
+				}
 			}
 		}
 	}
