@@ -127,15 +127,21 @@ func TestParseVariants(t *testing.T) {
 	require.Equal(t, 1, some[1].Request.TopK)
 	require.Equal(t, graphkv.SequentialPositions, some[2].Request.Positions)
 	require.Equal(t, 2, some[2].Request.Rounds)
+	nested, err := ParseVariants("ape:ape.temperature=0.5:ape.scale=0.75,cacheblend:repair.fraction=1")
+	require.NoError(t, err)
+	require.Equal(t, graphkv.APEParams{Temperature: 0.5, Scale: 0.75}, nested[0].Request.APE)
+	require.Equal(t, 1.0, *nested[1].Request.Repair.Fraction)
 	for list, want := range map[string]string{
-		"":              "no such preset",
-		"ring":          "no such preset",
-		"block,block":   "listed twice",
-		"dag:rounds":    "not name=value",
-		"dag:rounds=x":  "rounds",
-		"dag:turns=1":   "turns",
-		"dag:center=d1": "not a parameter",
-		"block,":        "no such preset",
+		"ape:ape.heat=1": "heat",
+		"dag:rounds.x=1": "rounds is not an object",
+		"":               "no such preset",
+		"ring":           "no such preset",
+		"block,block":    "listed twice",
+		"dag:rounds":     "not name=value",
+		"dag:rounds=x":   "rounds",
+		"dag:turns=1":    "turns",
+		"dag:center=d1":  "not a parameter",
+		"block,":         "no such preset",
 	} {
 		_, err := ParseVariants(list)
 		require.ErrorContains(t, err, want, list)

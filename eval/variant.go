@@ -23,8 +23,8 @@ func Defaults() graphkv.Request { return graphkv.Request{TopK: 3, Rounds: 1} }
 // reserved are the fields of a request that come from the data.
 var reserved = []string{"strategy", "prefix", "segments", "edges", "center", "query", "max_tokens", "temperature", "stop"}
 
-// ParseVariants reads a list such as "block,graphkv-topk:top_k=1,dag:rounds=2": presets,
-// each with parameters by the names that the JSON form of a [graphkv.Request] has for
+// ParseVariants reads a list such as "block,dag:rounds=2:positions=sequential,cacheblend:repair.fraction=0.3":
+// presets, each with parameters by the names that the JSON form of a [graphkv.Request] has for
 // them. What is not given is as [Defaults] has it. "all" stands for every preset of [graphkv.Strategies].
 func ParseVariants(list string) ([]Variant, error) {
 	if list == "all" {
@@ -71,13 +71,9 @@ func parseVariant(label string) (Variant, error) {
 		if slices.Contains(reserved, key) {
 			return Variant{}, fmt.Errorf("%s is not a parameter of the preset", key)
 		}
-		raw := json.RawMessage(value)
-		if !json.Valid(raw) {
-			if raw, err = json.Marshal(value); err != nil {
-				return Variant{}, err
-			}
+		if err := set(fields, key, value); err != nil {
+			return Variant{}, err
 		}
-		fields[key] = raw
 	}
 	data, err := json.Marshal(fields)
 	if err != nil {
@@ -89,4 +85,26 @@ func parseVariant(label string) (Variant, error) {
 	}
 	v.Request.Strategy = name
 	return v, nil
+}
+
+// set puts a value, JSON or a plain word, into an object. A key with a dot leads into an object in it.
+func set(fields map[string]json.RawMessage, key, value string) (err error) {
+	raw := json.RawMessage(value)
+	if outer, inner, ok := strings.Cut(key, "."); ok {
+		object := map[string]json.RawMessage{}
+		if old := fields[outer]; old != nil {
+			if err := json.Unmarshal(old, &object); err != nil {
+				return fmt.Errorf("%s is not an object", outer)
+			}
+		}
+		if err := set(object, inner, value); err != nil {
+			return err
+		}
+		key = outer
+		raw, err = json.Marshal(object)
+	} else if !json.Valid(raw) {
+		raw, err = json.Marshal(value)
+	}
+	fields[key] = raw
+	return err
 }

@@ -42,8 +42,9 @@ DATA is in a format of the published Graph-KV data: JSON Lines of {"question", "
 "edges" if there are any), MultiHop-RAG's array (multihop), MoreHopQA (morehop), or the
 folder of Arxiv-QA, or a file of its text_data (arxiv). Documents stand in ascending order of score.
 
-A strategy may have parameters: dag:rounds=2, graphkv-topk:top_k=1. Differences are from the
-first one. With --out, every answer is kept as a line of results.jsonl as soon as it is
+A strategy may have parameters, by their names in a request: dag:rounds=2:positions=sequential,
+cacheblend:repair.fraction=0.3. Without, graphkv-topk has top_k=3 and dag rounds=1. Differences
+are from the first strategy. With --out, every answer is kept as a line of results.jsonl as soon as it is
 there; the same command goes on where one has ended, and may add strategies, orders and
 timings. The tables, as JSON and Markdown, and plots stand next to it.`,
 		Example: `  graphkv eval eval/testdata/qa.jsonl --strategy sequential,block,graphkv
