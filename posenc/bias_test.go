@@ -155,19 +155,15 @@ func TestRandomWalks(t *testing.T) {
 	assert.PanicsWithValue(t, mat.ErrColAccess, func() { w.Power(1).At(0, -1) })
 }
 
-// Probabilities too small for a float64 vanish and nothing else changes.
-func TestRandomWalksUnderflow(t *testing.T) {
-	const hub = 3e5 // 64 steps to one of so many
-	pairs := [][2]int{}
-	for i := 1; i < hub; i++ {
-		pairs = append(pairs, [2]int{i, 0})
-	}
-	pairs = append(pairs, [2]int{0, 1}, [2]int{0, 2})
-	w, err := newRandomWalks(edges(t, hub, pairs...), MaxSteps, 0)
-	require.NoError(t, err)
-	m := w.Power(MaxSteps - 2)
-	assert.Zero(t, m.At(0, 3))
-	assert.Positive(t, w.Power(2).At(0, 0))
+// A probability too small for a float64 is no place that was met: there it would be counted twice.
+func TestUnderflowIsNotMet(t *testing.T) {
+	s := newSparse(2)
+	s.add(0, math.SmallestNonzeroFloat64)
+	s.add(1, math.SmallestNonzeroFloat64/2)
+	s.add(1, math.SmallestNonzeroFloat64/2)
+	assert.Equal(t, []uint32{0}, s.met)
+	s.add(1, 0.5)
+	assert.Equal(t, []uint32{0, 1}, s.met)
 }
 
 // All biases together, on a layout of rounds, against gonum's distances and dense powers.
