@@ -133,11 +133,9 @@ func (x *exchange) chat() error {
 	if err != nil {
 		return err
 	}
-	release, err := x.admit()
-	if err != nil {
+	if err := x.admit(); err != nil {
 		return err
 	}
-	defer release()
 	r, err := x.converse(messages, &q.extension)
 	if err != nil {
 		return err

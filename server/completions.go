@@ -91,11 +91,9 @@ func (x *exchange) completeText() error {
 	if err != nil {
 		return err
 	}
-	release, err := x.admit()
-	if err != nil {
+	if err := x.admit(); err != nil {
 		return err
 	}
-	defer release()
 	r, err := x.continued(&q)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -99,6 +100,9 @@ func (x *exchange) graph(e *extension) (*graphkv.Request, error) {
 	r := &graphkv.Request{}
 	if e.GraphKV != nil {
 		*r = e.GraphKV.Request
+	}
+	if r.Strategy != "" && !slices.Contains(graphkv.Strategies(), r.Strategy) {
+		return nil, invalid("graphkv.strategy", "invalid_value", "there is no strategy %q, but %v", r.Strategy, graphkv.Strategies())
 	}
 	if n := len(e.Documents); n > x.limits.Documents {
 		return nil, tooLarge("documents", "too_many_documents", "there are %d documents, the limit is %d", n, x.limits.Documents)

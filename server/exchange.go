@@ -25,8 +25,9 @@ type exchange struct {
 	out     Outcome
 	dialect dialect
 	place   *place
-	last    time.Time // of the last piece of the answer, or of admission
-	pieces  int       // of the answer
+	release context.CancelFunc // of the context since admission
+	last    time.Time          // of the last piece of the answer, or of admission
+	pieces  int                // of the answer
 }
 
 // dialect is how errors look to a kind of client.
@@ -87,6 +88,9 @@ func (x *exchange) end() {
 }
 
 func (x *exchange) leave() {
+	if x.release != nil {
+		x.release()
+	}
 	if x.place != nil {
 		x.place.leave()
 		x.place = nil
@@ -95,18 +99,18 @@ func (x *exchange) leave() {
 }
 
 // admit waits until the request may use the model. From then on it has RequestTime.
-func (x *exchange) admit() (release func(), err error) {
+func (x *exchange) admit() error {
 	began := time.Now()
 	if err := x.place.wait(x.ctx); err != nil {
-		return nil, err
+		return err
 	}
 	x.last = time.Now()
 	x.out.Waited = x.last.Sub(began)
 	if f := x.observer.Admitted; f != nil {
 		f(x.ctx, x.info, x.out.Waited)
 	}
-	x.ctx, release = context.WithTimeoutCause(x.ctx, x.limits.RequestTime, errTimeout)
-	return release, nil
+	x.ctx, x.release = context.WithTimeoutCause(x.ctx, x.limits.RequestTime, errTimeout)
+	return nil
 }
 
 // answer runs the model on a plan. emit, which may be nil, gets the answer as it grows.

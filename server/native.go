@@ -99,24 +99,25 @@ func (n *native) readPlan(plan json.RawMessage, fields map[string]json.RawMessag
 }
 
 // native reads a request, waits until it may run, and makes its plan.
-func (x *exchange) native() (n *native, p *graphkv.Plan, release func(), err error) {
-	n = new(native)
+func (x *exchange) native() (*native, *graphkv.Plan, error) {
+	n := new(native)
 	if err := x.decode(n); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	if release, err = x.admit(); err != nil {
-		return nil, nil, nil, err
+	if err := x.admit(); err != nil {
+		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
+	p, err := x.planOf(n)
+	return n, p, err
+}
+
+// planOf returns a request's plan, or makes it.
+func (x *exchange) planOf(n *native) (*graphkv.Plan, error) {
 	if n.plan != nil {
 		if k := n.plan.Len(); k > x.limits.Segments {
-			return nil, nil, nil, tooLarge("plan", "too_many_segments", "the plan has %d nodes, the limit is %d", k, x.limits.Segments)
+			return nil, tooLarge("plan", "too_many_segments", "the plan has %d nodes, the limit is %d", k, x.limits.Segments)
 		}
-		return n, n.plan, release, x.checkPlan("plan", n.plan)
+		return n.plan, x.checkPlan("plan", n.plan)
 	}
 	for i := range n.request.Segments {
 		s := &n.request.Segments[i]
@@ -125,12 +126,11 @@ func (x *exchange) native() (n *native, p *graphkv.Plan, release func(), err err
 		}
 		known, ok := x.documents.get(x.info.Namespace, s.ID)
 		if !ok {
-			return nil, nil, nil, unknownDocument("segments", s.ID)
+			return nil, unknownDocument("segments", s.ID)
 		}
 		s.Tokens = known.tokens
 	}
-	p, err = x.compile("", n.request)
-	return n, p, release, err
+	return x.compile("", n.request)
 }
 
 // wireResult is an answer in the library's form.
@@ -140,11 +140,10 @@ type wireResult struct {
 }
 
 func (x *exchange) generate() error {
-	n, p, release, err := x.native()
+	n, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	if !n.length {
 		p = p.WithMaxTokens(min(graphkv.DefaultMaxTokens, x.limits.MaxTokens))
 	}
@@ -185,11 +184,10 @@ func (x *exchange) generate() error {
 
 // prepare encodes what is missing of a plan, so that a later request finds it.
 func (x *exchange) prepare() error {
-	_, p, release, err := x.native()
+	_, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	usage, err := x.engine.Prepare(x.ctx, p, graphkv.InNamespace(x.info.Namespace))
 	if err != nil {
 		return err
@@ -237,11 +235,10 @@ type maskSummary struct {
 
 // plan shows a plan without running it.
 func (x *exchange) plan() error {
-	n, p, release, err := x.native()
+	n, p, err := x.native()
 	if err != nil {
 		return err
 	}
-	defer release()
 	tokens := p.Layout().Tokens()
 	block := max(1, (tokens+defaultMaskSide-1)/defaultMaskSide)
 	if n.Block != nil {

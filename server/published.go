@@ -55,11 +55,9 @@ func publishedRoute(strategy graphkv.Strategy) func(*exchange) error {
 		if err != nil {
 			return err
 		}
-		release, err := x.admit()
-		if err != nil {
+		if err := x.admit(); err != nil {
 			return err
 		}
-		defer release()
 		p, err := x.compile("blocks", r)
 		if err != nil {
 			return err

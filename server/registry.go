@@ -62,11 +62,9 @@ func (x *exchange) putDocument() error {
 	if err := d.check(x.limits); err != nil {
 		return err
 	}
-	release, err := x.admit()
-	if err != nil {
+	if err := x.admit(); err != nil {
 		return err
 	}
-	defer release()
 	d.Links = slices.Clone(d.Links)
 	r := &registered{document: d, created: time.Now(), state: stateRegistered}
 	r.tokens = x.engine.Tokenizer().Encode(nil, d.wording(), false)

@@ -42,6 +42,7 @@ type service struct {
 	t testing.TB
 	*Server
 	http *httptest.Server
+	held chan struct{} // closed when answers in the namespace held may go on after their first piece
 }
 
 func engine(t testing.TB, options ...graphkv.Option) *graphkv.Engine {
@@ -56,6 +57,19 @@ func serve(t testing.TB, o Options) *service {
 	if o.Engine == nil {
 		o.Engine = engine(t)
 	}
+	held := make(chan struct{})
+	text := o.Observer.Text
+	o.Observer.Text = func(ctx context.Context, r Request, index int, since time.Duration) {
+		if text != nil {
+			text(ctx, r, index, since)
+		}
+		if r.Namespace == "held" && index > 0 {
+			select {
+			case <-held:
+			case <-ctx.Done():
+			}
+		}
+	}
 	s, err := New(o)
 	require.NoError(t, err)
 	// As an authenticating proxy would do it.
@@ -69,7 +83,7 @@ func serve(t testing.TB, o Options) *service {
 		require.NoError(t, s.Drain(ctx))
 		h.Close()
 	})
-	return &service{t, s, h}
+	return &service{t, s, h, held}
 }
 
 // request makes a request; header is a list of names and values.

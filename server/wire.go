@@ -32,7 +32,9 @@ func (x *exchange) body() ([]byte, error) {
 	}
 	_ = x.control.SetReadDeadline(time.Now().Add(x.limits.BodyTime))
 	data, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
-	_ = x.control.SetReadDeadline(time.Time{})
+	if err == nil { // or else the deadline is for the rest, which is skipped
+		_ = x.control.SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -58,6 +60,9 @@ func (x *exchange) decode(v any) error {
 	return unmarshal(data, v)
 }
 
+// embedded takes the names of embedded structs out of a field's.
+var embedded = strings.NewReplacer("common.", "", "extension.", "")
+
 func unmarshal(data []byte, v any) error {
 	err := json.Unmarshal(data, v)
 	if err == nil {
@@ -74,7 +79,8 @@ func unmarshal(data []byte, v any) error {
 		if kind.Field == "" {
 			return invalid("", "invalid_type", "the body is a JSON %s, want an object", kind.Value)
 		}
-		return invalid(kind.Field, "invalid_type", "%s is a JSON %s, which does not belong there", kind.Field, kind.Value)
+		field := embedded.Replace(kind.Field)
+		return invalid(field, "invalid_type", "%s is a JSON %s, which does not belong there", field, kind.Value)
 	}
 	return invalid("", "invalid_json", "the body is not the JSON that belongs there: %v", err)
 }

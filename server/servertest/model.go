@@ -1,7 +1,8 @@
 // Copyright ©2026 The graphkv Authors. SPDX-License-Identifier: Apache-2.0
 
 // Package servertest makes a model for tests of servers: small, with a chat template,
-// and with answers that are printable and depend on every word of the prompt.
+// and with answers that are printable, depend on every word of the prompt and do not
+// end by themselves at temperature 0.
 package servertest
 
 import (
@@ -104,10 +105,11 @@ func Write(path string) error {
 	}
 	add("token_embd.weight", hidden, vocabulary, random(hidden, vocabulary, 1))
 	norm("output_norm.weight")
-	// Tokens that do not print have the logit 0; the largest of all the others is larger.
+	// Tokens that do not print, and those that end an answer, have the logit 0; the
+	// largest of all the others is larger.
 	output := random(hidden, vocabulary, 2)
 	for id := range vocabulary {
-		if c := id - special; id != 2 && (c < 32 || c > 126) {
+		if c := id - special; c < 32 || c > 126 {
 			clear(output[id*hidden : (id+1)*hidden])
 		}
 	}
