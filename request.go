@@ -19,6 +19,7 @@ const (
 	Block       Strategy = "block"
 	PCW         Strategy = "pcw"
 	APE         Strategy = "ape"
+	PINE        Strategy = "pine"
 	GraphKV     Strategy = "graphkv"
 	GraphKVTopK Strategy = "graphkv-topk"
 	Ego         Strategy = "ego"
@@ -28,7 +29,7 @@ const (
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
