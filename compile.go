@@ -125,17 +125,32 @@ func (c *compiler) checkSize(o CompileOptions) error {
 	for _, n := range c.lengths {
 		sum += n
 	}
-	copies := 1 // of every segment
+	copies, origins := 1, 0 // of every segment, of those that are repaired
 	switch c.strategy() {
 	case GraphKV, GraphKVTopK:
 		copies = 2
 	case DAG:
 		copies += min(c.r.Rounds, limit)
+	case CacheBlend:
+		origins = c.origins(posenc.Repair{Fraction: c.r.Repair.fraction()})
+	case EPIC:
+		origins = c.origins(posenc.Repair{First: c.r.Repair.first()})
 	}
-	if tokens := len(c.prefix) + copies*sum + len(c.query); tokens > limit {
+	if tokens := len(c.prefix) + copies*sum + origins + len(c.query); tokens > limit {
 		return &PromptError{Tokens: tokens, Limit: limit}
 	}
 	return nil
+}
+
+// origins returns the number of tokens that are encoded alone to be repaired.
+func (c *compiler) origins(r posenc.Repair) int {
+	sum := 0
+	for i, n := range c.lengths {
+		if k := r.Tokens(n); 0 < k && k < n && (i > 0 || len(c.prefix) > 0) {
+			sum += n
+		}
+	}
+	return sum
 }
 
 func (c *compiler) layout() (*posenc.Layout, error) {
@@ -172,6 +187,10 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.EgoBatch(prefix, lengths, egos, query)
 	case DAG:
 		return c.dag()
+	case CacheBlend:
+		return posenc.CacheBlend(prefix, lengths, query, c.r.Repair.fraction())
+	case EPIC:
+		return posenc.EPIC(prefix, lengths, query, c.r.Repair.first())
 	}
 	return nil, fmt.Errorf("graphkv: unknown strategy %q (have %v)", c.r.Strategy, Strategies())
 }

@@ -48,6 +48,13 @@
 //     cycles. Segments of one depth share a range of positions or, on request, all
 //     stand one after the other. The query sees every segment's last round, or the
 //     rounds that the request names.
+//   - [CacheBlend]: as Sequential, but of every segment that has something before it, it
+//     takes the keys and values of the segment encoded alone, as in Block, and encodes
+//     ⌈ρL_i⌉ of its tokens again: those whose keys and values in the second layer differ
+//     most from what they would be in Sequential (Yao et al., 2024). With ρ = 0 it is
+//     Block, with ρ = 1 Sequential.
+//   - [EPIC]: the same with the first k tokens of every segment (LegoLink of Hu et al.,
+//     2024).
 //
 // [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
 // exactly as the published system does.

@@ -44,6 +44,7 @@ type node struct {
 	sources []source    // canonical order
 	depth   int
 	twin    int32   // the node whose KV holds this one's: an earlier one with the same key, the first of the group; or −1
+	origin  int32   // the node that it repairs, or −1
 	group   []int32 // of the first of a group: all of it in canonical order
 	from    int     // first row in the KV
 	rows    int     // of the KV
@@ -119,7 +120,12 @@ func (s *session) single(i int) {
 	n := &s.nodes[i]
 	var keyed []kvcache.Source
 	n.sources, keyed = s.canonical(i)
-	n.key = s.scope.KeyAs(form(s.plan.layout.Node(i)), s.plan.tokens[i], keyed)
+	n.origin = -1
+	if r := s.plan.layout.Node(i).Repair; !r.IsZero() {
+		n.origin = int32(r.Of)
+		n.depth = s.nodes[r.Of].depth + 1
+	}
+	n.key = s.scope.KeyAs(s.form(i), s.plan.tokens[i], keyed)
 	n.name = n.key
 	n.tokens = len(s.plan.tokens[i])
 	n.rows = n.tokens
@@ -171,10 +177,14 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	return sources, keyed
 }
 
-// form names how a node is encoded if not causally, for its key.
-func form(n posenc.Node) string {
-	if n.Bidirectional {
+// form names how a node is encoded if not causally and as a whole, for its key.
+func (s *session) form(i int) string {
+	n := s.plan.layout.Node(i)
+	switch {
+	case n.Bidirectional:
 		return "bidirectional"
+	case !n.Repair.IsZero():
+		return repairForm(n.Repair, n.Len, s.nodes[n.Repair.Of].key)
 	}
 	return ""
 }
@@ -322,19 +332,24 @@ func (s *session) wait(ctx context.Context) error {
 func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
 	b := batcher{session: s}
 	s.job.waits = len(s.arriving) > 0
-	for _, i := range nodes {
-		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.shape(), n.rows)
-		var err error
-		if n.group == nil {
-			r := s.nodeRun(int(i))
-			r.KV = n.kv
-			err = b.add(ctx, r, i)
-		} else {
-			err = b.addGroup(ctx, i)
-		}
-		if err != nil {
+	for _, stage := range s.stages(nodes) {
+		if err := s.repair(ctx, &b, stage.repairs); err != nil {
 			return err
+		}
+		for _, i := range stage.whole {
+			n := &s.nodes[i]
+			n.kv = kvcache.NewKV(s.e.shape(), n.rows)
+			var err error
+			if n.group == nil {
+				r := s.nodeRun(int(i))
+				r.KV = n.kv
+				err = b.add(ctx, r, i)
+			} else {
+				err = b.addGroup(ctx, i)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	if query != nil {
@@ -359,17 +374,21 @@ func (s *session) nodeRun(i int) model.Run {
 	}
 }
 
+// node returns node i, or the earlier one that is the same.
+func (s *session) node(i int32) *node {
+	if twin := s.nodes[i].twin; twin >= 0 {
+		i = twin
+	}
+	return &s.nodes[i]
+}
+
 // sources points a run at the KV of what it attends to.
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
 		n := &s.nodes[src.node]
-		kv := n.kv
-		if n.twin >= 0 {
-			kv = s.nodes[n.twin].kv
-		}
 		out[j] = model.Source{
-			KV: kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
 			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
 		}
 	}

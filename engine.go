@@ -201,6 +201,16 @@ func (e *Engine) Compile(r *Request) (*Plan, error) {
 	return Compile(r, o)
 }
 
+// Check refuses a plan that this engine's model cannot run: tokens that are not in its
+// vocabulary, positions past its context, more tokens than allowed. Prepare and Generate
+// check too; it is for who wants to know before.
+func (e *Engine) Check(p *Plan) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return e.checkPlan(p)
+}
+
 // Prepare encodes the nodes of a plan that are not cached yet, its query apart,
 // so that a later Generate finds them.
 func (e *Engine) Prepare(ctx context.Context, p *Plan, options ...RunOption) (Usage, error) {

@@ -23,7 +23,8 @@ const (
 
 // Explain answers a plan's query, as [Engine.Generate] does, and says what the query,
 // the answer and every node that has sources paid attention to; see [ExplainNodes] and
-// [ExplainAnswer] for less.
+// [ExplainAnswer] for less. Nodes that repair others are left out as readers: the plan
+// that [Plan.Lower] makes with [Engine.Repaired] has them as ordinary nodes.
 //
 // How a cached node came to be is not stored. Nodes that are explained are therefore
 // encoded again, from the same cached sources and beside the cache: about what encoding
@@ -78,12 +79,15 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 func (e *Engine) toExplain(p *Plan, o *explained) ([]int, error) {
 	wanted := make([]bool, p.Len())
 	for i := range wanted {
-		wanted[i] = !o.chosen && len(p.layout.Sees(i)) > 0
+		wanted[i] = !o.chosen && len(p.layout.Sees(i)) > 0 && p.layout.Node(i).Repair.IsZero()
 	}
 	for _, id := range o.nodes {
 		i := slices.Index(p.ids, id)
 		if i < 0 {
 			return nil, fmt.Errorf("graphkv: %q is not a node of the plan", id)
+		}
+		if !p.layout.Node(i).Repair.IsZero() {
+			return nil, fmt.Errorf("graphkv: %q is a repair, which is explained stretch by stretch; use Engine.Repaired and Plan.Lower", id)
 		}
 		wanted[i] = true
 	}

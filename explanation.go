@@ -34,9 +34,9 @@ type Reader struct {
 type Read struct {
 	ID     string      `json:"id"`
 	Node   int         `json:"node"`
-	Tokens int         `json:"tokens"` // of the source
-	Mass   float64     `json:"mass"`   // mean over layers, heads and the reader's tokens
-	Heads  [][]float32 `json:"heads"`  // the same per layer and head
+	Tokens int         `json:"tokens"`          // of the source
+	Mass   float64     `json:"mass"`            // mean over layers, heads and the reader's tokens
+	Heads  [][]float32 `json:"heads,omitempty"` // the same per layer and head
 }
 
 // Within returns the mass in the layers from first up to, but without, end.

@@ -4,7 +4,7 @@ package graphkv
 
 import "slices"
 
-// frontier knows which nodes of a session can be encoded: those whose sources are all at hand or can be encoded before them in the same call. It does work
+// frontier knows which nodes of a session can be encoded: those whose sources, and what they repair, are all at hand or can be encoded before them in the same call. It does work
 // for every node and edge once, however many foreign flights the session waits for.
 type frontier struct {
 	nodes   []node
@@ -51,6 +51,9 @@ func (f *frontier) edges(do func(source, reader int32)) {
 					do(s.node, int32(i))
 				}
 			}
+		}
+		if n.origin >= 0 {
+			do(n.origin, int32(i))
 		}
 	}
 }

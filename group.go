@@ -61,7 +61,7 @@ func (s *session) join(lo, hi int) {
 	first.group = order
 	for i := lo; i < hi; i++ {
 		n := &s.nodes[i]
-		n.twin = int32(lo)
+		n.twin, n.origin = int32(lo), -1
 		n.sources, _ = s.canonical(i)
 		for _, src := range n.sources {
 			if int(src.node) < lo {
@@ -97,7 +97,7 @@ func (s *session) colour(lo, hi int) *colouring {
 				g.members[m] = append(g.members[m], seen.Node-int32(lo))
 			}
 		}
-		g.colours[m] = s.scope.KeyAs("grouped "+form(l.Node(lo+m)), s.plan.tokens[lo+m], outer)
+		g.colours[m] = s.scope.KeyAs("grouped "+s.form(lo+m), s.plan.tokens[lo+m], outer)
 	}
 	distinct := g.distinct()
 	for round := 1; ; round++ {

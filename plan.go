@@ -44,8 +44,56 @@ func (p *Plan) Tokens(i int) []int32 { return p.tokens[i] }
 // plan read from a file.
 func (p *Plan) Strategy() Strategy { return p.strategy }
 
-// Mask lowers the plan to a block-sparse attention mask over its tokens.
-func (p *Plan) Mask(blockSize int) (*mask.Mask, error) { return mask.New(p.layout, blockSize) }
+// Mask lowers the plan to a block-sparse attention mask over its tokens. A plan with
+// repairs is put through [Plan.Lower] first, so that the mask is over the lowered plan's
+// tokens, or the error wraps [ErrRepairUnknown].
+func (p *Plan) Mask(blockSize int) (*mask.Mask, error) {
+	lowered, err := p.Lower(nil)
+	if err != nil {
+		return nil, err
+	}
+	return mask.New(lowered.layout, blockSize)
+}
+
+// Lower returns the plan with every node that is a repair replaced by ordinary nodes that
+// compute the same: one for each stretch of tokens that is encoded; see
+// [posenc.Layout.Lower]. A node that is a part of one of p's is named after that and its
+// tokens: "kv1.a[3:5]". A plan without repairs is returned as it is.
+//
+// repaired is what [Engine.Repaired] has returned. Without it only a plan whose repairs
+// are all of first tokens can be lowered; the error of others wraps [ErrRepairUnknown].
+func (p *Plan) Lower(repaired [][]int) (*Plan, error) {
+	for i := range p.Len() {
+		if r := p.layout.Node(i).Repair; r.Fraction > 0 && repaired == nil {
+			return nil, fmt.Errorf("graphkv: node %q repairs %q: %w", p.ids[i], p.ids[r.Of], ErrRepairUnknown)
+		}
+	}
+	layout, from, err := p.layout.Lower(repaired)
+	if err != nil {
+		return nil, fmt.Errorf("graphkv: %w", err)
+	}
+	if layout == p.layout {
+		return p, nil
+	}
+	q := *p
+	q.layout, q.ids, q.tokens = layout, make([]string, len(from)), make([][]int32, len(from))
+	for i, s := range from {
+		q.ids[i], q.tokens[i] = p.ids[s.Node], p.tokens[s.Node][s.From:s.To]
+		if len(q.tokens[i]) < len(p.tokens[s.Node]) {
+			q.ids[i] = fmt.Sprintf("%s[%d:%d]", q.ids[i], s.From, s.To)
+		}
+	}
+	return &q, nil
+}
+
+// MaxTokens returns after how many tokens the plan's answer ends: 0 if it is to have
+// none, [DefaultMaxTokens] if nothing else was said.
+func (p *Plan) MaxTokens() int {
+	if p.maxTokens == 0 {
+		return DefaultMaxTokens
+	}
+	return max(p.maxTokens, 0)
+}
 
 // WithMaxTokens returns a copy of the plan whose answer ends after n tokens;
 // [NoTokens] asks for none, 0 for [DefaultMaxTokens].
@@ -83,19 +131,24 @@ type Cost struct {
 	Nodes, Edges int
 	Tokens       int   // tokens to encode, the query's included
 	QueryTokens  int   // tokens that are left to encode when everything else is cached
-	Pairs        int64 // (query token, key token) pairs attended to, per layer and head
+	Pairs        int64 // (query token, key token) pairs attended to, per layer and head; at most, if not known before
 	CausalPairs  int64 // pairs if all tokens stood in one causal sequence
 }
 
 // Cost counts a plan's tokens and attention pairs.
 func (p *Plan) Cost() Cost {
 	l := p.layout
-	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), Tokens: l.Tokens(), QueryTokens: l.Node(l.Query()).Len}
+	c := Cost{Nodes: l.Len(), Edges: l.NumEdges(), QueryTokens: l.Node(l.Query()).Len}
 	for i := range l.Len() {
-		n := int64(l.Node(i).Len)
-		if l.Node(i).Bidirectional {
+		node := l.Node(i)
+		n, whole := int64(l.Encodes(i)), int64(node.Len)
+		c.Tokens += int(n)
+		switch {
+		case node.Bidirectional:
 			c.Pairs += n * n
-		} else {
+		case node.Repair.Fraction > 0:
+			c.Pairs += n*whole - n*(n-1)/2 // the last tokens see most
+		default:
 			c.Pairs += n * (n + 1) / 2
 		}
 		for _, s := range l.Sees(i) {
@@ -118,8 +171,15 @@ type planNode struct {
 	Tokens []int32    `json:"tokens"`
 	Sees   []planSeen `json:"sees"`
 
-	Bidirectional bool `json:"bidirectional,omitempty"`
-	Group         int  `json:"group,omitempty"`
+	Bidirectional bool        `json:"bidirectional,omitempty"`
+	Group         int         `json:"group,omitempty"`
+	Repair        *planRepair `json:"repair,omitempty"`
+}
+
+type planRepair struct {
+	Of       string  `json:"of"`
+	First    int     `json:"first,omitempty"`
+	Fraction float64 `json:"fraction,omitempty"`
 }
 
 type planSeen struct {
@@ -160,7 +220,11 @@ func (b *biasFloat32) UnmarshalJSON(data []byte) error {
 // in encoding order, the query last. A node may have "bidirectional", and what it sees
 // "scale", "bias" (a number per head, null hides the source from it) and "power", see
 // [posenc.Score], and "ranked", see [posenc.Seen]. Neighbours with the same number above 0
-// for "group" are encoded together and may see one another, see [posenc.Layout.Group].
+// for "group" are encoded together and may see one another, see [posenc.Layout.Group]. A node that is a repair has
+//
+//	"repair": {"of": id, "first": tokens} or {"of": id, "fraction": number}
+//
+// where the other node has the same tokens, see [posenc.Repair].
 func (p *Plan) MarshalJSON() ([]byte, error) {
 	f := planFile{Nodes: make([]planNode, p.Len())}
 	groups := 0
@@ -174,6 +238,9 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 				seen.Bias = append(seen.Bias, biasFloat32(b))
 			}
 			n.Sees = append(n.Sees, seen)
+		}
+		if r := node.Repair; !r.IsZero() {
+			n.Repair = &planRepair{Of: p.ids[r.Of], First: r.First, Fraction: r.Fraction}
 		}
 		if lo, hi := p.layout.Group(i); hi-lo > 1 {
 			if i == lo {
@@ -238,6 +305,24 @@ type planReader struct {
 	closed map[int]bool // groups that have been read
 }
 
+// repair reads what node i is a repair of.
+func (r *planReader) repair(i int) (posenc.Repair, error) {
+	n := &r.nodes[i]
+	if n.Repair == nil {
+		return posenc.Repair{}, nil
+	}
+	of, ok := r.index[n.Repair.Of]
+	switch {
+	case !ok || int(of) >= i:
+		return posenc.Repair{}, fmt.Errorf("node %q repairs %q, which is not a node before it", n.ID, n.Repair.Of)
+	case !slices.Equal(n.Tokens, r.nodes[of].Tokens):
+		return posenc.Repair{}, fmt.Errorf("node %q repairs %q, which has other tokens", n.ID, n.Repair.Of)
+	case n.Repair.First == 0 && n.Repair.Fraction == 0:
+		return posenc.Repair{}, fmt.Errorf("node %q repairs %q, but nothing of it", n.ID, n.Repair.Of)
+	}
+	return posenc.Repair{Of: int(of), First: n.Repair.First, Fraction: n.Repair.Fraction}, nil
+}
+
 // group reads nodes [lo, hi), which are encoded together.
 func (r *planReader) group(lo, hi int) error {
 	for i := lo; i < hi; i++ {
@@ -259,6 +344,10 @@ func (r *planReader) group(lo, hi int) error {
 		nodes[i-lo] = posenc.Node{Kind: posenc.SegmentNode, Segment: i, Base: n.Base, Len: len(n.Tokens), Bidirectional: n.Bidirectional}
 		if i == len(r.nodes)-1 {
 			nodes[i-lo].Kind, nodes[i-lo].Segment = posenc.QueryNode, -1
+		}
+		var err error
+		if nodes[i-lo].Repair, err = r.repair(i); err != nil {
+			return err
 		}
 		for _, s := range n.Sees {
 			seen, err := r.seen(i, hi-lo, s)

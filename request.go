@@ -25,11 +25,13 @@ const (
 	Ego         Strategy = "ego"
 	EgoBatch    Strategy = "ego-batch"
 	DAG         Strategy = "dag"
+	CacheBlend  Strategy = "cacheblend"
+	EPIC        Strategy = "epic"
 )
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend, EPIC}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
@@ -85,6 +87,38 @@ func (a APEParams) options() posenc.APEOptions {
 	return posenc.APEOptions{Temperature: cmp.Or(a.Temperature, defaultAPE), Scale: cmp.Or(a.Scale, defaultAPE), SharedPrefix: a.SharedPrefix}
 }
 
+// RepairParams are the settings of the strategies [CacheBlend] and [EPIC], which encode
+// a part of every segment again.
+type RepairParams struct {
+	// Fraction is the part of a segment's tokens in cacheblend, 0 to 1; nil for
+	// [DefaultRepairFraction].
+	Fraction *float64 `json:"fraction,omitempty"`
+	// First is the number of a segment's first tokens in epic; nil for
+	// [DefaultRepairFirst].
+	First *int `json:"first,omitempty"`
+}
+
+const (
+	// DefaultRepairFraction is what the authors of CacheBlend recommend.
+	DefaultRepairFraction = 0.15
+	// DefaultRepairFirst is in the range, up to 32, that the authors of EPIC recommend.
+	DefaultRepairFirst = 16
+)
+
+func (r RepairParams) fraction() float64 {
+	if r.Fraction == nil {
+		return DefaultRepairFraction
+	}
+	return *r.Fraction
+}
+
+func (r RepairParams) first() int {
+	if r.First == nil {
+		return DefaultRepairFirst
+	}
+	return *r.First
+}
+
 // Request is a question over segments. Its JSON form is the one that the command
 // reads; see [ParseRequest].
 //
@@ -107,11 +141,13 @@ type Request struct {
 	// the last.
 	VisibleRounds []int `json:"visible_rounds,omitempty"`
 	// APE softens what the query sees of the segments in ape.
-	APE       APEParams `json:"ape,omitzero"`
-	Positions Positions `json:"positions,omitempty"`
-	Prefix    Piece     `json:"prefix,omitzero"`
-	Segments  []Segment `json:"segments,omitempty"`
-	Edges     []Edge    `json:"edges,omitempty"`
+	APE APEParams `json:"ape,omitzero"`
+	// Repair says how much of every segment cacheblend and epic encode again.
+	Repair    RepairParams `json:"repair,omitzero"`
+	Positions Positions    `json:"positions,omitempty"`
+	Prefix    Piece        `json:"prefix,omitzero"`
+	Segments  []Segment    `json:"segments,omitempty"`
+	Edges     []Edge       `json:"edges,omitempty"`
 	// Center is the segment that ego puts after its sources. With dag it narrows the
 	// graph to that segment and its ancestors.
 	Center string `json:"center,omitempty"`
@@ -144,6 +180,10 @@ func (r *Request) validate() error {
 		return fmt.Errorf("graphkv: top_k is %d, want at least 0", r.TopK)
 	case r.Positions != "" && r.Positions != SharedPositions && r.Positions != SequentialPositions:
 		return fmt.Errorf("graphkv: positions is %q, want %q or %q", r.Positions, SharedPositions, SequentialPositions)
+	case !(r.Repair.fraction() >= 0 && r.Repair.fraction() <= 1):
+		return fmt.Errorf("graphkv: repair of a fraction of %v, want 0 to 1", r.Repair.fraction())
+	case r.Repair.first() < 0:
+		return fmt.Errorf("graphkv: repair of the first %d tokens, want at least 0", r.Repair.first())
 	case r.MaxTokens < NoTokens:
 		return fmt.Errorf("graphkv: max_tokens is %d, want at least 0", r.MaxTokens)
 	case math.IsNaN(r.Temperature) || r.Temperature < 0 || math.IsInf(r.Temperature, 0):

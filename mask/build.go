@@ -38,6 +38,11 @@ func build(l *posenc.Layout, blockSize, maxBlocks int) (*Mask, int, error) {
 	if l.Tokens() > MaxTokens {
 		return nil, 0, fmt.Errorf("mask: %d tokens, the limit is %d", l.Tokens(), MaxTokens)
 	}
+	for i := range l.Len() {
+		if r := l.Node(i).Repair; !r.IsZero() {
+			return nil, 0, fmt.Errorf("mask: node %d (%s) repairs node %d: tokens of it are never computed, see posenc.Layout.Lower", i, l.Node(i), r.Of)
+		}
+	}
 	m := &Mask{layout: l, blockSize: blockSize, side: (l.Tokens()-1)/blockSize + 1}
 	m.offsets = make([]int, l.Len()+1)
 	for i := range l.Len() {

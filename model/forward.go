@@ -45,6 +45,9 @@ type Run struct {
 	// Bidirectional lets every token see the whole node, which must be encoded in one
 	// run.
 	Bidirectional bool
+	// Layers, when it is not 0, ends the run with the keys and values of so many layers,
+	// without attention in the last of them. Its KV then may have no more.
+	Layers int
 	// Whole says that the run is all of its node. Its ranked sources are then placed
 	// once for all of its tokens, instead of for every token by itself.
 	Whole bool
@@ -108,13 +111,16 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.forwardLayer(ctx, ws, i, total, runs); err != nil {
+		if total, err = m.forwardLayer(ctx, ws, i, total, runs); err != nil {
 			return err
+		}
+		if total == 0 {
+			break
 		}
 	}
 	m.keepLast(ws.x, ws.h, runs)
-	m.gather(ws.x, runs, true)
-	m.gather(ws.h, runs, true)
+	m.gather(ws.x, len(m.layers), runs)
+	m.gather(ws.h, len(m.layers), runs)
 	m.logits(ws, runs)
 	return nil
 }
@@ -156,7 +162,11 @@ func (m *Model) checkRun(r *Run) error {
 	}
 	shape, vocab := m.config.KVShape(), m.config.Vocab
 	switch {
-	case r.KV == nil || !fits(r.KV, shape):
+	case r.Layers < 0 || r.Layers > m.config.Layers:
+		return fmt.Errorf("ends after %d of %d layers", r.Layers, m.config.Layers)
+	case r.Layers > 0 && (r.Logits != nil || r.Probe != nil):
+		return fmt.Errorf("ends after %d layers and is asked for more", r.Layers)
+	case r.KV == nil || !r.fits(shape):
 		return fmt.Errorf("its KV is not of this model's shape %+v", shape)
 	case r.From < 0 || r.From%attention.PanelKeys != 0 || r.From > r.KV.Tokens():
 		return fmt.Errorf("its node starts at row %d of a KV of %d tokens, want a multiple of %d", r.From, r.KV.Tokens(), attention.PanelKeys)
@@ -205,6 +215,15 @@ func (s *Source) Tokens() int {
 	return s.Len
 }
 
+// fits reports whether the run's KV is of the shape, or has the layers that it needs, in
+// whatever format.
+func (r *Run) fits(shape kvcache.Shape) bool {
+	if r.Layers > 0 {
+		shape.Layers = max(r.Layers, min(shape.Layers, r.KV.Shape().Layers))
+	}
+	return fits(r.KV, shape)
+}
+
 // fits reports whether kv is of the shape, in whatever format.
 func fits(kv *kvcache.KV, shape kvcache.Shape) bool {
 	s := kv.Shape()
@@ -226,10 +245,10 @@ func (m *Model) embed(x []float32, runs []Run) error {
 }
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
-// The last sum is left in ws.h for whoever reads x next. Of the last layer only the
-// keys and values are needed of all rows; the others are done for the rows that are
-// asked for more, see rows, which then stand together at the front of ws.x and ws.h.
-func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
+// The last sum is left in ws.h for whoever reads x next. Of all rows the keys and values
+// are computed; the others are done for the rows that are asked for more, see rows,
+// which then stand together at the front of ws.x and ws.h. It returns their number.
+func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) (int, error) {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	var before []float32 // what the layer before left to add
@@ -238,9 +257,9 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
 	m.keepHidden(ws.x, i, runs)
-	last, rows := i == len(m.layers)-1, total
-	if last {
-		rows = m.asked(runs)
+	rows := 0
+	for j := range runs {
+		rows += m.rows(&runs[j], i)
 	}
 	query := gemm.Product{W: w.q, C: ws.q, Ldc: q}
 	key, value := gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv}
@@ -249,62 +268,76 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	} else {
 		m.linear(ws, ws.h, total, key, value)
 	}
-	addBias(ws.k, w.kBias)
-	addBias(ws.v, w.vBias)
+	addBias(ws.k[:total*kv], w.kBias)
+	addBias(ws.v[:total*kv], w.vBias)
 	row := 0
 	for _, r := range runs {
-		n := len(r.Tokens)
+		n := r.enter(i)
+		if n == 0 {
+			continue
+		}
 		m.store(ws, r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
 		row += n
 	}
 	if rows == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := m.await(ctx, i, last, runs); err != nil {
-		return err
+	if err := m.await(ctx, i, runs); err != nil {
+		return 0, err
 	}
 	if rows < total {
-		m.gather(ws.x, runs, false)
-		m.gather(ws.h, runs, false)
+		m.gather(ws.x, i, runs)
+		m.gather(ws.h, i, runs)
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
 	if ws.ranks {
-		if err := m.rank(ws, i, last, runs); err != nil {
-			return err
+		if err := m.rank(ws, i, runs); err != nil {
+			return 0, err
 		}
 	}
-	m.queries(ws, i, last, runs)
+	m.queries(ws, i, runs)
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
-		return err
+		return 0, err
 	}
 	ws.tempered.join(c.HeadDim)
-	if err := m.masses(ws, i, last, runs); err != nil {
-		return err
+	if err := m.masses(ws, i, runs); err != nil {
+		return 0, err
 	}
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, rows)
 	m.linear(ws, ws.gate, rows, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
-	return nil
+	return rows, nil
+}
+
+// enter returns how many of the run's rows a layer begins with.
+func (r *Run) enter(layer int) int {
+	if r.Layers > 0 && layer >= r.Layers {
+		return 0
+	}
+	return len(r.Tokens)
 }
 
 // rows returns how many of a run's rows, its last ones, go through all of a layer: in
-// the last layer those whose logits are asked for, or all of a run with a probe.
-func (m *Model) rows(r *Run, last bool) int {
-	if last && r.Probe == nil {
+// the last layer of the model those whose logits are asked for, or all of a run with a
+// probe; in the last of a run that ends before, none.
+func (m *Model) rows(r *Run, layer int) int {
+	switch {
+	case r.Layers > 0 && layer >= r.Layers-1:
+		return 0
+	case layer == len(m.layers)-1 && r.Probe == nil:
 		return len(r.Logits) / m.config.Vocab
 	}
 	return len(r.Tokens)
 }
 
-// await waits until a layer of all that the runs attend to is there. In the last layer
-// only runs that are asked for something attend.
-func (m *Model) await(ctx context.Context, layer int, last bool, runs []Run) error {
+// await waits until a layer of all that the runs attend to in it is there.
+func (m *Model) await(ctx context.Context, layer int, runs []Run) error {
 	for i := range runs {
 		r := &runs[i]
-		if m.rows(r, last) == 0 {
+		if m.rows(r, layer) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -319,25 +352,18 @@ func (m *Model) await(ctx context.Context, layer int, last bool, runs []Run) err
 	return nil
 }
 
-// asked returns how many rows of all runs go through all of the last layer.
-func (m *Model) asked(runs []Run) int {
-	n := 0
-	for i := range runs {
-		n += m.rows(&runs[i], true)
-	}
-	return n
-}
-
-// gather moves the rows of x that go through all of the last layer to the front and,
-// after that layer, those of them whose logits are asked for.
-func (m *Model) gather(x []float32, runs []Run, after bool) {
+// gather moves the rows of x that go through all of a layer to the front and, after the
+// last one, those of them whose logits are asked for.
+func (m *Model) gather(x []float32, layer int, runs []Run) {
 	h := m.config.Hidden
 	to, end := 0, 0
 	for i := range runs {
 		r := &runs[i]
-		rows, n := len(r.Tokens), m.rows(r, true)
-		if after {
-			rows, n = n, len(r.Logits)/m.config.Vocab
+		var rows, n int
+		if layer == len(m.layers) {
+			rows, n = m.rows(r, layer-1), len(r.Logits)/m.config.Vocab
+		} else {
+			rows, n = r.enter(layer), m.rows(r, layer)
 		}
 		end += rows * h
 		n *= h
@@ -366,14 +392,14 @@ func addBias(x, bias []float32) {
 
 // queries points the attention kernel at this layer's rows and parts: in the last
 // layer, the rows whose logits are asked for.
-func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
+func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	ws.tempered.reset()
 	row := 0
 	for i := range runs {
 		r := &runs[i]
-		rows := m.rows(r, last)
+		rows := m.rows(r, layer)
 		skip := len(r.Tokens) - rows
 		// Rows whose sources stand elsewhere than those of the row before are queries of
 		// their own.

@@ -82,7 +82,7 @@ func (p *probing) resize(c Config, total int, runs []Run) {
 // masses finds out what went where in a layer whose attention has been computed. The
 // softmax over all parts gives the part p exp(lse_p − lse), where lse_p is the
 // log-sum-exp over p alone. So the kernel is asked for every part by itself.
-func (m *Model) masses(ws *Workspace, layer int, last bool, runs []Run) error {
+func (m *Model) masses(ws *Workspace, layer int, runs []Run) error {
 	next := 0
 	for i := range runs {
 		r := &runs[i]
@@ -91,7 +91,7 @@ func (m *Model) masses(ws *Workspace, layer int, last bool, runs []Run) error {
 			clear(r.Probe.Mass[layer*n : (layer+1)*n])
 		}
 		// Rows whose sources stand where those of others do not are asked by themselves.
-		for rows := m.rows(r, last); rows > 0; {
+		for rows := m.rows(r, layer); rows > 0; {
 			first, end := next, next
 			for left := len(r.Sources) + 1; left > 0; end++ {
 				left -= len(ws.queries[end].Parts)
@@ -193,7 +193,7 @@ func (m *Model) keepHidden(x []float32, layer int, runs []Run) {
 	row := 0
 	for i := range runs {
 		r := &runs[i]
-		n := len(r.Tokens) * m.config.Hidden
+		n := r.enter(layer) * m.config.Hidden
 		if r.Probe != nil && r.Probe.Hidden != nil {
 			copy(r.Probe.Hidden[layer*n:(layer+1)*n], x[row:])
 		}
@@ -207,7 +207,7 @@ func (m *Model) keepLast(x, h []float32, runs []Run) {
 	row := 0
 	for i := range runs {
 		r := &runs[i]
-		n := m.rows(r, true) * m.config.Hidden
+		n := m.rows(r, len(m.layers)-1) * m.config.Hidden
 		if r.Probe != nil && r.Probe.Hidden != nil {
 			last := r.Probe.Hidden[m.config.Layers*n:]
 			for j := range last {

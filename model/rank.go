@@ -69,12 +69,12 @@ func (s *ranking) places(run, row int, whole bool) []int {
 }
 
 // rank lays out the ranked sources of all runs in a layer whose queries are in ws.q.
-func (m *Model) rank(ws *Workspace, layer int, last bool, runs []Run) error {
+func (m *Model) rank(ws *Workspace, layer int, runs []Run) error {
 	s := &ws.ranking
 	s.offsets, s.runs = s.offsets[:0], s.runs[:0]
 	for i := range runs {
 		count := 0
-		if m.rows(&runs[i], last) > 0 {
+		if m.rows(&runs[i], layer) > 0 {
 			count = runs[i].ranked()
 		}
 		if count < 2 {
@@ -85,7 +85,7 @@ func (m *Model) rank(ws *Workspace, layer int, last bool, runs []Run) error {
 	m.unrotate(s, layer, runs)
 	width, row := m.config.Heads*m.config.HeadDim, 0
 	for i := range runs {
-		rows := m.rows(&runs[i], last)
+		rows := m.rows(&runs[i], layer)
 		s.runs[i].first = len(s.offsets)
 		if s.runs[i].count > 0 {
 			if err := m.weigh(ws, &runs[i], ws.q[row*width:(row+rows)*width], rows); err != nil {

@@ -46,6 +46,7 @@ type Node struct {
 	Len     int // tokens, at least 1
 	// Bidirectional lets every token of the node see all of them, as in an encoder, and not only those up to itself.
 	Bidirectional bool
+	Repair        Repair // none: all of the node's tokens are encoded
 }
 
 func (n Node) String() string {
@@ -128,7 +129,8 @@ func (l *Layout) Group(i int) (lo, hi int) {
 // HasRanked reports whether any node has ranked sources, whose places are known only while the layout runs.
 func (l *Layout) HasRanked() bool { return l.ranked }
 
-// Tokens returns the number of tokens of all nodes together, which is the number of tokens to encode when nothing is cached.
+// Tokens returns the number of tokens of all nodes together. When nothing is cached that many are to be encoded, less those
+// that repairs leave as they are; see Encodes.
 func (l *Layout) Tokens() int { return l.tokens }
 
 // Query returns the index of the query, which is the last node.
@@ -237,9 +239,12 @@ func (b *LayoutBuilder) AddGroup(nodes []Node, sees [][]Seen) (int, error) {
 	before, lo := b.l, len(b.l.nodes)
 	var err error
 	for _, n := range nodes {
-		if n.Kind == QueryNode && len(nodes) > 1 {
+		switch {
+		case n.Kind == QueryNode && len(nodes) > 1:
 			err = b.fail(len(b.l.nodes), n, "the query cannot be encoded together with others")
-		} else {
+		case !n.Repair.IsZero() && len(nodes) > 1:
+			err = b.fail(len(b.l.nodes), n, "a repair cannot be encoded together with others")
+		default:
 			err = b.node(n)
 		}
 		if err != nil {
@@ -301,6 +306,9 @@ func (b *LayoutBuilder) node(n Node) error {
 		return fail("base %d and length %d reach beyond position %d", n.Base, n.Len, MaxPosition)
 	case b.l.tokens > math.MaxInt-n.Len:
 		return fail("too many tokens")
+	}
+	if err := b.checkRepair(n); err != nil {
+		return fail("%w", err)
 	}
 	b.l.nodes = append(b.l.nodes, n)
 	b.l.tokens += n.Len

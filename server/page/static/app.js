@@ -88,13 +88,37 @@ function chosenStrategies() {
   return [...document.querySelectorAll("input[name=strategy]:checked")].map((i) => i.value);
 }
 
+// settings are what a strategy needs to be told.
+function settings(strategy) {
+  const list = passages.state.passages;
+  switch (strategy) {
+    case "graphkv-topk": return { strategy, top_k: 3 };
+    case "ego": return { strategy, center: list.reduce((a, b) => (b.links.length > a.links.length ? b : a)).id };
+    case "dag": return circular() ? { strategy, rounds: 1, visible_rounds: [0, 1] } : { strategy };
+  }
+  return { strategy };
+}
+
+// circular reports whether passages read each other in a circle.
+function circular() {
+  const rest = new Map(passages.state.passages.map((p) => [p.id, new Set(p.links)]));
+  for (;;) {
+    const ready = [...rest].filter(([, links]) => links.size === 0).map(([id]) => id);
+    if (!ready.length) return rest.size > 0;
+    for (const id of ready) {
+      rest.delete(id);
+      for (const links of rest.values()) links.delete(id);
+    }
+  }
+}
+
 function body(strategy) {
   const list = passages.state.passages;
   return {
     model,
     messages: [{ role: "user", content: $("question").value }],
-    documents: list.map((p) => ({ id: p.id, title: p.title, text: p.text, links: p.links })),
-    graphkv: { strategy },
+    documents: list.filter((p) => p.text.trim()).map((p) => ({ id: p.id, title: p.title, text: p.text, links: p.links })),
+    graphkv: settings(strategy),
     max_tokens: Number($("max-tokens").value),
     temperature: Number($("temperature").value),
   };
@@ -140,6 +164,7 @@ async function ask(r, signal) {
     for await (const event of api.trace(body(r.strategy), signal)) {
       switch (event.event) {
         case "plan": r.plan = event; break;
+        case "mask": r.mask = event; break;
         case "prepared": r.nodes = event.nodes; break;
         case "text":
           r.seen ??= performance.now() - began;
@@ -149,7 +174,7 @@ async function ask(r, signal) {
         case "read": r.readers = event.readers; break;
       }
       update(r);
-      if (event.event === "done" || event.event === "read" || event.event === "prepared") select(r);
+      if (event.event === "done" || event.event === "read" || event.event === "prepared" || event.event === "mask") select(r);
     }
   } catch (e) {
     r.state = "failed";
@@ -222,9 +247,9 @@ function select(r) {
     origins[s] = { kind, text: Object.keys(words).filter((k) => o[k]).map((k) => `${o[k]} ${words[k]}`).join(", ") };
   }
   graph.show({ origins, reads: reads(r, segmentOf) });
-  if (r.plan) {
+  if (r.mask) {
     const title = new Map(passages.state.passages.map((p) => [p.id, passages.name(p)]));
-    mask.draw(r.plan.mask, nodes.map((n) => ({ tokens: n.tokens, label: n.segment ? title.get(n.segment) + (n.round ? `, round ${n.round}` : "") : n.id })));
+    mask.draw(r.mask, r.mask.nodes.map((n) => ({ tokens: n.tokens, label: n.segment ? title.get(n.segment) + (n.round ? `, round ${n.round}` : "") : n.id })));
   }
   table(r, segmentOf);
 }

@@ -70,7 +70,8 @@ export function draw() {
     svg("defs", {}, svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" },
       svg("path", { d: "M0 0 8 4 0 8z", class: "arrow" }))));
   const mass = (from, to) => shown?.reads.find((r) => r.from === from && r.to === to)?.mass;
-  const stroke = (m) => (m === undefined ? 1.5 : 1 + 14 * m);
+  const most = Math.max(...(shown?.reads.map((r) => r.mass) ?? []), 1e-9);
+  const stroke = (m) => (m === undefined ? 1.5 : 1 + (9 * m) / most);
   for (const p of state.passages) {
     for (const s of p.links) {
       const m = mass(s, p.id);

@@ -4,7 +4,7 @@ import { $, svg } from "./dom.js";
 
 // draw draws blocks [row, column, kind…] of a mask with the nodes' first tokens along its sides.
 export function draw(mask, nodes) {
-  const n = mask.side, left = 90, size = Math.max(320, n * 4), cell = size / n;
+  const n = mask.side, left = 130, size = Math.max(320, n * 4), cell = size / n;
   const root = svg("svg", { viewBox: `0 0 ${left + size + 4} ${size + 4}`, "aria-hidden": "true" });
   const paths = { full: "", partial: "" };
   for (const [row, col, kind] of mask.blocks) {
@@ -18,7 +18,7 @@ export function draw(mask, nodes) {
     if (at > 0) root.append(svg("path", { class: "split", d: `M${left} ${y}h${size}M${left + y} 0v${size}` }));
     const middle = (at + node.tokens / 2) * scale;
     if (middle - labelled >= font) {
-      root.append(svg("text", { x: left - 6, y: middle + font / 3, "text-anchor": "end", "font-size": font }, node.label.slice(0, 14)));
+      root.append(svg("text", { x: left - 6, y: middle + font / 3, "text-anchor": "end", "font-size": font }, node.label.length > 22 ? `${node.label.slice(0, 21)}…` : node.label));
       labelled = middle;
     }
     at += node.tokens;
