@@ -168,6 +168,8 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.PCW(prefix, lengths, query)
 	case APE:
 		return posenc.APE(prefix, lengths, c.r.APE.options(), query)
+	case PINE:
+		return posenc.PINE(prefix, lengths, query)
 	case GraphKV:
 		return posenc.GraphKV(prefix, lengths, query)
 	case GraphKVTopK:

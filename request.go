@@ -20,6 +20,7 @@ const (
 	Block       Strategy = "block"
 	PCW         Strategy = "pcw"
 	APE         Strategy = "ape"
+	PINE        Strategy = "pine"
 	GraphKV     Strategy = "graphkv"
 	GraphKVTopK Strategy = "graphkv-topk"
 	Ego         Strategy = "ego"
@@ -31,7 +32,7 @@ const (
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend, EPIC}
+	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend, EPIC}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
