@@ -91,7 +91,7 @@ func (s *Summary) accuracy() (*plot.Plot, error) {
 		bars.Color, bars.LineStyle.Width = c, vg.Points(1.5)
 		dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: vg.Points(3.5), Shape: draw.CircleGlyph{}}
 		p.Add(bars, dots)
-		p.Legend.Add(names[m], dots)
+		p.Legend.Add(measureNames[m], dots)
 	}
 	if s.Chance > 0 {
 		line, err := plotter.NewLine(plotter.XYs{{X: -0.5, Y: 100 * s.Chance}, {X: float64(len(s.Variants)) - 0.5, Y: 100 * s.Chance}})
@@ -114,7 +114,7 @@ func (s *Summary) accuracy() (*plot.Plot, error) {
 // ttft shows the first measure over the time to the first token, nil if no time was taken.
 func (s *Summary) ttft() (*plot.Plot, error) {
 	m := s.measures()[0]
-	p := s.newPlot("Time to the first token", names[m]+", %")
+	p := s.newPlot("Time to the first token", measureNames[m]+", %")
 	p.X.Label.Text = "median, ms (log scale)"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	low, high := math.Inf(1), 0.0

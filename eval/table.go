@@ -101,13 +101,14 @@ func (s *Summary) measures() []Measure {
 	return []Measure{SubspanEM}
 }
 
-var names = map[Measure]string{Choice: "choice", SubspanEM: "subspan EM", EM: "EM", F1: "F1"}
+// measureNames are those that tables and plots show.
+var measureNames = map[Measure]string{Choice: "choice", SubspanEM: "subspan EM"}
 
 func (s *Summary) scores() *table {
 	t := &table{title: "Scores in %, with 95 % intervals; differences are paired"}
 	head := []string{"strategy"}
 	for _, m := range s.measures() {
-		head = append(head, names[m])
+		head = append(head, measureNames[m])
 		if len(s.Variants) > 1 {
 			head = append(head, "Δ "+s.Variants[0].Label)
 		}
@@ -137,7 +138,7 @@ func (s *Summary) scores() *table {
 // groups has a column for every part of the items, of the first measure there is.
 func (s *Summary) groups() *table {
 	m := s.measures()[0]
-	t := &table{title: fmt.Sprintf("By part of the items: %s in %%", names[m])}
+	t := &table{title: fmt.Sprintf("By part of the items: %s in %%", measureNames[m])}
 	head := []string{"strategy"}
 	for _, g := range s.Variants[0].Groups[1:] {
 		head = append(head, fmt.Sprintf("%s (%d)", strings.TrimPrefix(g.Name, "kind "), g.Items))
@@ -163,7 +164,7 @@ func (s *Summary) groups() *table {
 // sensitivities says for a measure how much the order of the documents matters.
 func (s *Summary) sensitivities(m Measure) *table {
 	t := &table{title: fmt.Sprintf("Order of the documents, %s in %%: in the data's own order and in others; items that do not get the same answer in all, "+
-		"pairs of orders that agree; variance of an item's score over orders", names[m])}
+		"pairs of orders that agree; variance of an item's score over orders", measureNames[m])}
 	if s.Orders < 2 {
 		return t
 	}

@@ -44,7 +44,9 @@ func TestEval(t *testing.T) {
 	results := func() []string {
 		b, err := os.ReadFile(filepath.Join(dir, "results.jsonl"))
 		require.NoError(t, err)
-		return strings.SplitAfter(strings.TrimSuffix(string(b), "\n"), "\n")
+		require.True(t, bytes.HasSuffix(b, []byte("\n")))
+		lines := strings.SplitAfter(string(b), "\n")
+		return lines[:len(lines)-1]
 	}
 	first := results()
 	require.Len(t, first, 1+4*2*2+2)
