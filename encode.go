@@ -42,11 +42,16 @@ type session struct {
 
 // node is one node of the plan other than the query.
 type node struct {
-	key     kvcache.Key
-	sources []source // canonical order
+	key     kvcache.Key // of its KV
+	name    kvcache.Key // under which its readers' keys have it; key unless it is in a group
+	sources []source    // canonical order
 	depth   int
-	twin    int32 // an earlier node with the same key, or −1
-	origin  int32 // the node that it repairs, or −1
+	twin    int32   // the node whose KV holds this one's: an earlier one with the same key, the first of the group; or −1
+	origin  int32   // the node that it repairs, or −1
+	group   []int32 // of the first of a group: all of it in canonical order
+	from    int     // first row in the KV
+	rows    int     // of the KV
+	tokens  int     // in the KV
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
@@ -61,9 +66,10 @@ type node struct {
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
-	node  int32
-	shift int // reader's base − source's base
-	score posenc.Score
+	node   int32
+	shift  int // reader's base − source's base
+	score  posenc.Score
+	ranked bool
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
@@ -118,28 +124,45 @@ func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
 	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
-	for i := range s.nodes {
+	for i := 0; i < last; {
+		lo, hi := p.layout.Group(i)
+		if hi-lo > 1 {
+			s.join(lo, hi)
+		} else {
+			s.single(i)
+		}
 		n := &s.nodes[i]
-		var keyed []kvcache.Source
-		n.sources, keyed = s.canonical(i)
-		n.origin = -1
-		if r := p.layout.Node(i).Repair; !r.IsZero() {
-			n.origin = int32(r.Of)
-			n.depth = s.nodes[r.Of].depth + 1
-		}
-		n.key = s.scope.KeyAs(s.form(i), p.tokens[i], keyed)
-		for _, src := range n.sources {
-			n.depth = max(n.depth, s.nodes[src.node].depth+1)
-		}
-		if twin, ok := seen[n.key]; ok {
-			n.twin = twin
-			continue
-		}
 		n.twin = -1
-		seen[n.key] = int32(i)
+		if twin, ok := seen[n.key]; ok {
+			for ; lo < hi; lo++ {
+				s.nodes[lo].twin = twin
+			}
+		} else {
+			seen[n.key] = int32(i)
+		}
+		i = hi
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// single keys node i, which is encoded by itself.
+func (s *session) single(i int) {
+	n := &s.nodes[i]
+	var keyed []kvcache.Source
+	n.sources, keyed = s.canonical(i)
+	n.origin = -1
+	if r := s.plan.layout.Node(i).Repair; !r.IsZero() {
+		n.origin = int32(r.Of)
+		n.depth = s.nodes[r.Of].depth + 1
+	}
+	n.key = s.scope.KeyAs(s.form(i), s.plan.tokens[i], keyed)
+	n.name = n.key
+	n.tokens = len(s.plan.tokens[i])
+	n.rows = n.tokens
+	for _, src := range n.sources {
+		n.depth = max(n.depth, s.nodes[src.node].depth+1)
+	}
 }
 
 // scopeOf returns the scope of a namespace.
@@ -167,7 +190,6 @@ func (s *session) claimAll(wanted func(int) bool) {
 // summed: sources that share a position range form a set, so the order in which a
 // request lists them must change neither the key nor the last bit of the result.
 func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	base := s.plan.layout.Node(i).Base
 	sees := s.plan.layout.Sees(i)
 	type edge struct {
 		key  kvcache.Source
@@ -175,15 +197,13 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	}
 	edges := make([]edge, len(sees))
 	for j, seen := range sees {
-		score := s.plan.layout.Score(seen)
-		key := kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base, Scale: score.Scale, Bias: score.Bias, Power: score.Power}
-		edges[j] = edge{key, seen.Node}
+		edges[j] = edge{s.keyOf(i, seen), seen.Node}
 	}
 	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
 	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
 	for j, x := range edges {
 		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score}, x.key
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
 	}
 	return sources, keyed
 }
@@ -373,12 +393,16 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		}
 		for _, i := range stage.whole {
 			n := &s.nodes[i]
-			n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-			r := model.Run{
-				Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
-				Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
+			n.kv = kvcache.NewKV(s.e.shape(), n.rows)
+			var err error
+			if n.group == nil {
+				r := s.nodeRun(int(i))
+				r.KV = n.kv
+				err = b.add(ctx, r, i)
+			} else {
+				err = b.addGroup(ctx, i)
 			}
-			if err := b.add(ctx, r, i); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -390,6 +414,19 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 		}
 	}
 	return b.flush(ctx)
+}
+
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	lo, hi := s.plan.layout.Group(i)
+	return model.Run{
+		Tokens: s.plan.tokens[i], Sources: s.sources(sources),
+		Bidirectional: s.plan.layout.Node(i).Bidirectional, Whole: hi-lo > 1,
+	}
 }
 
 // index returns i, or the earlier node that is the same.
@@ -407,8 +444,11 @@ func (s *session) node(i int32) *node { return &s.nodes[s.index(i)] }
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
-		n := s.node(src.node)
-		out[j] = model.Source{KV: n.kv, Shift: src.shift, Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power}
+		n := &s.nodes[src.node]
+		out[j] = model.Source{
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
+			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
+		}
 	}
 	return out
 }

@@ -194,11 +194,21 @@ func (e *Engine) Flush(ctx context.Context) error {
 // and positions past the model's trained context are an error that names the
 // segment unless the engine was opened [WithLongContext].
 func (e *Engine) Compile(r *Request) (*Plan, error) {
-	o := CompileOptions{Tokenizer: e.tokenizer, PromptTokens: e.settings.promptTokens}
+	o := CompileOptions{Tokenizer: e.tokenizer, PromptTokens: e.settings.promptTokens, Heads: e.model.Config().Heads}
 	if !e.settings.longContext {
 		o.Context = e.model.Config().Context
 	}
 	return Compile(r, o)
+}
+
+// Check refuses a plan that this engine's model cannot run: tokens that are not in its
+// vocabulary, positions past its context, more tokens than allowed. Prepare and Generate
+// check too; it is for who wants to know before.
+func (e *Engine) Check(p *Plan) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return e.checkPlan(p)
 }
 
 // Prepare encodes the nodes of a plan that are not cached yet, its query apart,

@@ -63,12 +63,12 @@ func (s *session) fetchAll(ctx context.Context, unasked []int32) error {
 // ask asks the lower tiers for node i.
 func (s *session) ask(ctx context.Context, i int32) *kvcache.Arrival {
 	n := &s.nodes[i]
-	shape, tokens := s.e.shape(), len(s.plan.tokens[i])
-	bytes, err := shape.Bytes(tokens)
+	shape := s.e.shape()
+	bytes, err := shape.Bytes(n.rows)
 	if err != nil {
 		return nil // NewKV will say so
 	}
-	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i), Shape: shape, Tokens: tokens})
+	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i), Shape: shape, Tokens: n.rows})
 	if err != nil {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (s *session) settle(ctx context.Context) (here bool, err error) {
 	s.arriving = s.arriving[1:]
 	if err == nil {
 		n.arrived = true
-		s.fetched += n.kv.Tokens()
+		s.fetched += n.tokens
 		n.fetched = true
 		return true, nil
 	}

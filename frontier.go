@@ -36,7 +36,8 @@ func newFrontier(nodes []node, early bool) *frontier {
 	return f
 }
 
-// edges calls do for every edge between nodes. A node that is the same as an earlier one waits for that and nothing else.
+// edges calls do for every edge between nodes. A node whose KV is an earlier one's waits for that and nothing else; the first of a group waits
+// for what the others see of other nodes.
 func (f *frontier) edges(do func(source, reader int32)) {
 	for i := range f.nodes {
 		n := &f.nodes[i]
@@ -44,8 +45,12 @@ func (f *frontier) edges(do func(source, reader int32)) {
 			do(n.twin, int32(i))
 			continue
 		}
-		for _, s := range n.sources {
-			do(s.node, int32(i))
+		for _, m := range n.members(int32(i)) {
+			for _, s := range f.nodes[m].sources {
+				if int(s.node) < i {
+					do(s.node, int32(i))
+				}
+			}
 		}
 		if n.origin >= 0 {
 			do(n.origin, int32(i))

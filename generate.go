@@ -145,10 +145,7 @@ func (a *answer) next(ctx context.Context, tokens []int32, sampler *sample.Sampl
 
 // generate samples until an end token, a stop string or a limit.
 func (a *answer) generate(ctx context.Context, r *Result, sampler *sample.Sampler, emit func(string) error, start time.Time) error {
-	maxTokens := a.plan.maxTokens
-	if maxTokens == 0 {
-		maxTokens = DefaultMaxTokens
-	}
+	maxTokens := a.plan.MaxTokens()
 	sampling := &a.e.scheduler.sampling
 	sampling.Add(1)
 	defer sampling.Add(-1)

@@ -168,7 +168,7 @@ type running struct {
 	namespace string
 }
 
-// RunOption changes how an engine runs a plan, whether to answer it or to prepare it.
+// RunOption changes how an engine runs a plan, whether to answer, prepare or explain it.
 type RunOption func(*running)
 
 func (o RunOption) apply(g *generation) { g.run = append(g.run, o) }

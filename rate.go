@@ -47,6 +47,11 @@ func (s *scheduler) measure() {
 			return
 		}
 		encodes = encodes || !j.next
+		for _, r := range j.runs {
+			if r.Probe != nil { // which is work of another kind
+				return
+			}
+		}
 		work += j.work
 	}
 	if encodes {
@@ -86,15 +91,18 @@ func pairs(r model.Run) int64 {
 	n := int64(len(r.Tokens))
 	keys := int64(r.At)
 	for _, s := range r.Sources {
-		keys += int64(s.KV.Tokens())
+		keys += int64(s.Tokens())
 	}
 	return n*keys + n*(n+1)/2
 }
 
-// encodeSeconds estimates how long node i takes to encode when its sources, and what it
-// repairs, are at hand, 0 before anything was measured.
+// encodeSeconds estimates how long node i, or its group, takes to encode when its
+// sources, and what it repairs, are at hand, 0 before anything was measured.
 func (s *session) encodeSeconds(i int32) float64 {
-	all := s.encodeWork(i, len(s.plan.tokens[i]))
+	all := 0.0
+	for _, m := range s.nodes[i].members(i) {
+		all += s.encodeWork(m, len(s.plan.tokens[m]))
+	}
 	if s.nodes[i].origin >= 0 {
 		part := s.encodeWork(i, s.plan.layout.Encodes(int(i)))
 		if s.compares(i) {

@@ -49,13 +49,15 @@ func (s *session) stages(nodes []int32) []stage {
 	for _, i := range nodes {
 		n, at := &s.nodes[i], 0
 		repairs := n.origin >= 0
-		for _, src := range n.sources {
-			source := s.node(src.node)
-			l, now := level[source]
-			if now && repairs && source.origin < 0 {
-				l++
+		for _, m := range n.members(i) {
+			for _, src := range s.nodes[m].sources {
+				source := s.node(src.node)
+				l, now := level[source]
+				if now && repairs && source.origin < 0 {
+					l++
+				}
+				at = max(at, l)
 			}
-			at = max(at, l)
 		}
 		if repairs {
 			if l, now := level[s.node(n.origin)]; now {

@@ -56,8 +56,10 @@ func (s *session) lacking(ctx context.Context) ([]bool, error) {
 		if !wanted[i] {
 			continue
 		}
-		for _, src := range n.sources {
-			wanted[src.node] = true
+		for _, m := range n.members(int32(i)) {
+			for _, src := range s.nodes[m].sources {
+				wanted[src.node] = true
+			}
 		}
 		if n.origin >= 0 {
 			wanted[n.origin] = true

@@ -4,6 +4,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/graphkv/graphkv/attention"
@@ -14,13 +15,18 @@ import (
 
 // Source is a node that a run attends to as a whole.
 type Source struct {
-	KV  *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
-	Len int         // rows of KV that hold tokens; 0 means all of them
+	KV   *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
+	From int         // the source's first row in KV, a multiple of [attention.PanelKeys]
+	Len  int         // rows of KV from there on that hold its tokens; 0 means all of them
 	// Shift is the position of the run's first token less the position of the
 	// source's first token, as this reader sees it. It may be negative.
 	Shift int
-	Scale float32   // multiplies the scores; 0 means 1
-	Bias  []float32 // [Heads], added to the scaled scores; nil means none
+	// Ranked sources stand end to end in an order that every layer finds anew, see
+	// [posenc.Seen]. Their Shift, which is the same for all of a run, is to where the
+	// first of them starts.
+	Ranked bool
+	Scale  float32   // multiplies the scores; 0 means 1
+	Bias   []float32 // [Heads], added to the scaled scores; nil means none
 	// Power is that of the softmax over the run's sources of this power, see
 	// [posenc.Score]; 0 means 1.
 	Power float32
@@ -29,9 +35,11 @@ type Source struct {
 // Run is a stretch of consecutive tokens of one node.
 type Run struct {
 	Tokens []int32
-	// KV receives the keys and values of Tokens in rows At, At+1, …; rows before
-	// At hold the node's earlier tokens, which this run attends to as well.
+	// KV receives the keys and values of Tokens in rows From+At, From+At+1, …; rows
+	// from From to there hold the node's earlier tokens, which this run attends to as
+	// well. From is a multiple of [attention.PanelKeys]: a KV may hold several nodes.
 	KV      *kvcache.KV
+	From    int
 	At      int
 	Sources []Source // summed in this order, the node itself last; sources of one power stand together
 	// Bidirectional lets every token see the whole node, which must be encoded in one
@@ -40,6 +48,9 @@ type Run struct {
 	// Layers, when it is not 0, ends the run with the keys and values of so many layers,
 	// without attention in the last of them. Its KV then may have no more.
 	Layers int
+	// Whole says that the run is all of its node. Its ranked sources are then placed
+	// once for all of its tokens, instead of for every token by itself.
+	Whole bool
 	// Decode splits attention over keys as well as heads, which is faster for a step of generation: one token after long sources. Its
 	// results differ from those without by rounding, so it is not for nodes whose KV is to be reused.
 	Decode bool
@@ -56,11 +67,13 @@ type Workspace struct {
 	last, logits                 []float32
 	queries                      []attention.Query
 	tempered                     tempered
+	ranking                      ranking
 	parts                        []attention.Part
 	steps                        rowSteps
 	storing                      storeStep
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
+	ranks                        bool // a run of the pass has sources to be ranked
 	probing                      probing
 }
 
@@ -78,16 +91,18 @@ func (e *SourceError) Error() string {
 func (e *SourceError) Unwrap() error { return e.Err }
 
 // Forward encodes the runs as one batch. Runs may be listed in any order and may
-// read one another's keys and values (but not in a circle); no two may write the
-// same rows. A source of which layers are still arriving is waited for, layer by
+// read one another's keys and values, also in a circle: in every layer all keys and
+// values are there before any run attends. No two runs may write the same rows. A
+// source of which layers are still arriving is waited for, layer by
 // layer as it is attended to; if one fails to arrive, the error is a *[SourceError].
 // When Forward returns an
 // error, a cancelled ctx included, the rows it was to write are undefined.
 func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
-	total, parts, err := m.check(runs)
+	total, parts, ranks, err := m.check(runs)
 	if err != nil {
 		return err
 	}
+	ws.ranks = ranks
 	ws.resize(m.config, total, parts, runs)
 	if err := m.embed(ws.x, runs); err != nil {
 		return err
@@ -110,45 +125,94 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 	return nil
 }
 
-func (m *Model) check(runs []Run) (total, parts int, err error) {
-	shape := m.config.KVShape()
+// check returns the number of tokens, how many parts they attend to in a layer at
+// most, and whether there are sources to be ranked.
+func (m *Model) check(runs []Run) (total, parts int, ranks bool, err error) {
 	for i := range runs {
 		r := &runs[i]
-		if err := m.checkTokens(r.Tokens); err != nil {
-			return 0, 0, fmt.Errorf("run %d: %w", i, err)
+		if err := m.checkRun(r); err != nil {
+			return 0, 0, false, fmt.Errorf("model: run %d: %w", i, err)
 		}
-		switch {
-		case r.Layers < 0 || r.Layers > m.config.Layers:
-			return 0, 0, fmt.Errorf("model: run %d: ends after %d of %d layers", i, r.Layers, m.config.Layers)
-		case r.Layers > 0 && (r.Logits != nil || r.Probe != nil):
-			return 0, 0, fmt.Errorf("model: run %d: ends after %d layers and is asked for more", i, r.Layers)
-		case r.KV == nil || !r.fits(shape):
-			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
-		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
-			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
-		case len(r.Logits)%m.config.Vocab != 0 || len(r.Logits)/m.config.Vocab > len(r.Tokens):
-			return 0, 0, fmt.Errorf("model: run %d: room for %d logits; want rows of %d, at most %d", i, len(r.Logits), m.config.Vocab, len(r.Tokens))
-		}
-		if r.Bidirectional && len(r.Tokens) != r.KV.Tokens() {
-			return 0, 0, fmt.Errorf("model: run %d: %d of %d tokens of a bidirectional node, want all of them", i, len(r.Tokens), r.KV.Tokens())
-		}
-		for j, s := range r.Sources {
-			if s.KV == r.KV {
-				return 0, 0, fmt.Errorf("model: run %d: source %d is the run's own KV", i, j)
-			}
-			if s.KV == nil || !fits(s.KV, shape) || s.Len < 0 || s.Len > s.KV.Tokens() {
-				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
+		for j := range r.Sources {
+			if err := m.checkSource(r, &r.Sources[j]); err != nil {
+				return 0, 0, false, fmt.Errorf("model: run %d: source %d %w", i, j, err)
 			}
 		}
 		if r.Probe != nil {
 			if err := r.Probe.check(m.config, r); err != nil {
-				return 0, 0, fmt.Errorf("model: run %d: %w", i, err)
+				return 0, 0, false, fmt.Errorf("model: run %d: %w", i, err)
 			}
 		}
 		total += len(r.Tokens)
-		parts += len(r.Sources) + 1
+		n := len(r.Sources) + 1
+		if r.ranked() > 1 {
+			ranks = true
+			if !r.Whole {
+				n *= len(r.Tokens)
+			}
+		}
+		parts += n
 	}
-	return total, parts, nil
+	return total, parts, ranks, nil
+}
+
+func (m *Model) checkRun(r *Run) error {
+	if err := m.checkTokens(r.Tokens); err != nil {
+		return err
+	}
+	shape, vocab := m.config.KVShape(), m.config.Vocab
+	switch {
+	case r.Layers < 0 || r.Layers > m.config.Layers:
+		return fmt.Errorf("ends after %d of %d layers", r.Layers, m.config.Layers)
+	case r.Layers > 0 && (r.Logits != nil || r.Probe != nil):
+		return fmt.Errorf("ends after %d layers and is asked for more", r.Layers)
+	case r.KV == nil || !r.fits(shape):
+		return fmt.Errorf("its KV is not of this model's shape %+v", shape)
+	case r.From < 0 || r.From%attention.PanelKeys != 0 || r.From > r.KV.Tokens():
+		return fmt.Errorf("its node starts at row %d of a KV of %d tokens, want a multiple of %d", r.From, r.KV.Tokens(), attention.PanelKeys)
+	case r.At < 0 || r.At > r.KV.Tokens()-r.From-len(r.Tokens):
+		return fmt.Errorf("%d rows from %d do not fit a KV of %d tokens", len(r.Tokens), r.From+r.At, r.KV.Tokens())
+	case len(r.Logits)%vocab != 0 || len(r.Logits)/vocab > len(r.Tokens):
+		return fmt.Errorf("room for %d logits; want rows of %d, at most %d", len(r.Logits), vocab, len(r.Tokens))
+	case (r.Bidirectional || r.Whole) && r.At != 0:
+		return fmt.Errorf("%d tokens from %d on, want the whole node", len(r.Tokens), r.At)
+	case r.Whole && len(r.Logits) != 0 && len(r.Logits) != vocab*len(r.Tokens):
+		return fmt.Errorf("logits of %d of %d tokens of a whole node, want none or all", len(r.Logits)/vocab, len(r.Tokens))
+	}
+	return nil
+}
+
+func (m *Model) checkSource(r *Run, s *Source) error {
+	switch {
+	case s.KV == nil || !fits(s.KV, m.config.KVShape()):
+		return errors.New("is not of this model's shape")
+	case s.From < 0 || s.From%attention.PanelKeys != 0 || s.From > s.KV.Tokens():
+		return fmt.Errorf("starts at row %d of a KV of %d tokens, want a multiple of %d", s.From, s.KV.Tokens(), attention.PanelKeys)
+	case s.Len < 0 || s.Len > s.KV.Tokens()-s.From:
+		return fmt.Errorf("has fewer than %d tokens", s.Len)
+	case s.KV == r.KV && s.From < r.From+r.At+len(r.Tokens) && r.From < s.From+s.Tokens():
+		return errors.New("is the run's own node")
+	}
+	return nil
+}
+
+// ranked returns the number of the run's ranked sources.
+func (r *Run) ranked() int {
+	n := 0
+	for j := range r.Sources {
+		if r.Sources[j].Ranked {
+			n++
+		}
+	}
+	return n
+}
+
+// Tokens returns the number of the source's tokens.
+func (s *Source) Tokens() int {
+	if s.Len == 0 {
+		return s.KV.Tokens() - s.From
+	}
+	return s.Len
 }
 
 // fits reports whether the run's KV is of the shape, or has the layers that it needs, in
@@ -227,6 +291,11 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
+	if ws.ranks {
+		if err := m.rank(ws, i, runs); err != nil {
+			return 0, err
+		}
+	}
 	m.queries(ws, i, runs)
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return 0, err
@@ -332,54 +401,81 @@ func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 		r := &runs[i]
 		rows := m.rows(r, layer)
 		skip := len(r.Tokens) - rows
-		if rows == 0 {
-			continue
+		// Rows whose sources stand elsewhere than those of the row before are queries of
+		// their own.
+		n := rows
+		if ws.ranks && !r.Whole && ws.ranking.runs[i].count > 0 {
+			n = 1
 		}
-		q := ws.q[row*width : (row+rows)*width]
-		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
-		if r.asksMass() {
-			whole.LSE = ws.probing.total[row*m.config.Heads:][:rows*m.config.Heads]
-		}
-		// Sources without a power and the node itself make one query, sources of another
-		// power one each.
-		plain := len(ws.parts)
-		for _, s := range r.Sources {
-			if !s.tempered() {
-				ws.parts = append(ws.parts, s.part(layer, skip))
+		for at := 0; at < rows; at += n {
+			q := attention.Query{
+				Q: ws.q[(row+at)*width : (row+at+n)*width], Out: ws.mix[(row+at)*width : (row+at+n)*width], Rows: n, Decode: r.Decode,
 			}
-		}
-		ws.parts = append(ws.parts, attention.Part{
-			KV: r.KV.Layer(layer), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: !r.Bidirectional, Offset: r.At + skip,
-		})
-		whole.Parts = ws.parts[plain:len(ws.parts):len(ws.parts)]
-		groups := len(ws.queries) + 1
-		ws.queries = append(ws.queries, whole)
-		for at := 0; at < len(r.Sources); {
-			power, first := r.Sources[at].Power, len(ws.parts)
-			end := at
-			for ; end < len(r.Sources) && r.Sources[end].Power == power; end++ {
-				if r.Sources[end].tempered() {
-					ws.parts = append(ws.parts, r.Sources[end].part(layer, skip))
-				}
+			if r.asksMass() {
+				q.LSE = ws.probing.total[(row+at)*m.config.Heads:][:n*m.config.Heads]
 			}
-			at = end
-			if len(ws.parts) > first {
-				ws.queries = append(ws.queries, attention.Query{Q: q, Rows: rows, Decode: r.Decode, Parts: ws.parts[first:len(ws.parts):len(ws.parts)]})
-				ws.tempered.add(groups-1, len(ws.queries)-1, power)
+			var offsets []int
+			if ws.ranks {
+				offsets = ws.ranking.places(i, at, r.Whole)
 			}
+			ws.attendTo(q, r, layer, skip+at, offsets)
 		}
 		row += rows
 	}
 	ws.tempered.buffers(ws.queries, m.config.Heads, width)
 }
 
-// part is the source as rows see it that start skip after the run's first.
-func (s *Source) part(layer, skip int) attention.Part {
-	n := s.Len
-	if n == 0 {
-		n = s.KV.Tokens()
+// attendTo adds the queries of rows of a run that start skip after its first. Sources
+// without a power and the node itself make one query, sources of another power one
+// each. offsets say where the ranked sources stand, in the order of the sources.
+func (ws *Workspace) attendTo(q attention.Query, r *Run, layer, skip int, offsets []int) {
+	plain := len(ws.parts)
+	ranked := offsets
+	for j := range r.Sources {
+		s := &r.Sources[j]
+		offset := s.offset(&ranked)
+		if !s.tempered() {
+			ws.parts = append(ws.parts, s.part(layer, skip-offset))
+		}
 	}
-	return attention.Part{KV: s.KV.Layer(layer), Len: n, Shift: s.Shift + skip, Scale: s.Scale, Bias: s.Bias}
+	ws.parts = append(ws.parts, attention.Part{
+		KV: r.KV.Layer(layer).From(r.From), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: !r.Bidirectional, Offset: r.At + skip,
+	})
+	whole := q
+	whole.Parts = ws.parts[plain:len(ws.parts):len(ws.parts)]
+	rest := len(ws.queries)
+	ws.queries = append(ws.queries, whole)
+	ranked = offsets
+	for at := 0; at < len(r.Sources); {
+		power, first := r.Sources[at].Power, len(ws.parts)
+		for ; at < len(r.Sources) && r.Sources[at].Power == power; at++ {
+			s := &r.Sources[at]
+			offset := s.offset(&ranked)
+			if s.tempered() {
+				ws.parts = append(ws.parts, s.part(layer, skip-offset))
+			}
+		}
+		if len(ws.parts) > first {
+			q.Out, q.LSE, q.Parts = nil, nil, ws.parts[first:len(ws.parts):len(ws.parts)]
+			ws.queries = append(ws.queries, q)
+			ws.tempered.add(rest, len(ws.queries)-1, power)
+		}
+	}
+}
+
+// offset takes a ranked source's offset from the front of what is left of them.
+func (s *Source) offset(ranked *[]int) int {
+	if !s.Ranked || len(*ranked) == 0 {
+		return 0
+	}
+	o := (*ranked)[0]
+	*ranked = (*ranked)[1:]
+	return o
+}
+
+// part is the source as rows see it that start shift after the run's first.
+func (s *Source) part(layer, shift int) attention.Part {
+	return attention.Part{KV: s.KV.Layer(layer).From(s.From), Len: s.Tokens(), Shift: s.Shift + shift, Scale: s.Scale, Bias: s.Bias}
 }
 
 // fewRows is how many rows of logits are computed at once for several runs, so that

@@ -86,45 +86,55 @@ func (m *Model) masses(ws *Workspace, layer int, runs []Run) error {
 	next := 0
 	for i := range runs {
 		r := &runs[i]
-		if m.rows(r, layer) == 0 {
-			continue
+		if r.asksMass() {
+			n := m.config.Heads * (len(r.Sources) + 1)
+			clear(r.Probe.Mass[layer*n : (layer+1)*n])
 		}
-		sources := len(r.Sources) + 1
-		first, end := next, next
-		for left := sources; left > 0; end++ {
-			left -= len(ws.queries[end].Parts)
-		}
-		next = end
-		if !r.asksMass() {
-			continue
-		}
-		n := m.config.Heads * sources
-		mass := r.Probe.Mass[layer*n : (layer+1)*n]
-		clear(mass)
-		// The first query has the sources without a power and the node itself, the
-		// others have the rest; each in the order of the sources.
-		plain, tempered := 0, 0
-		for q := first; q < end; q++ {
-			source, group := &plain, q > first
-			if group {
-				source = &tempered
+		// Rows whose sources stand where those of others do not are asked by themselves.
+		for rows := m.rows(r, layer); rows > 0; {
+			first, end := next, next
+			for left := len(r.Sources) + 1; left > 0; end++ {
+				left -= len(ws.queries[end].Parts)
 			}
-			for j := range ws.queries[q].Parts {
-				for *source < len(r.Sources) && r.Sources[*source].tempered() != group {
-					*source++
-				}
-				s := share{mass: mass, source: *source, total: ws.queries[first].LSE}
-				if group {
-					s.group, s.power = ws.queries[q].LSE, r.Sources[*source].Power
-				}
-				*source++
-				if err := m.ask(ws, s, &ws.queries[q], j); err != nil {
+			next = end
+			rows -= ws.queries[first].Rows
+			if r.asksMass() {
+				if err := m.massesOf(ws, r, layer, first, end); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return m.share(ws)
+}
+
+// massesOf asks for the parts of queries first to end, which are those of some rows of
+// a run. The first has the sources without a power and the node itself, the others have
+// the rest; each in the order of the sources.
+func (m *Model) massesOf(ws *Workspace, r *Run, layer, first, end int) error {
+	n := m.config.Heads * (len(r.Sources) + 1)
+	mass := r.Probe.Mass[layer*n : (layer+1)*n]
+	plain, tempered := 0, 0
+	for q := first; q < end; q++ {
+		source, group := &plain, q > first
+		if group {
+			source = &tempered
+		}
+		for j := range ws.queries[q].Parts {
+			for *source < len(r.Sources) && r.Sources[*source].tempered() != group {
+				*source++
+			}
+			s := share{mass: mass, source: *source, total: ws.queries[first].LSE}
+			if group {
+				s.group, s.power = ws.queries[q].LSE, r.Sources[*source].Power
+			}
+			*source++
+			if err := m.ask(ws, s, &ws.queries[q], j); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ask puts the query for part j of q on the list.

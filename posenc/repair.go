@@ -54,9 +54,12 @@ func (b *LayoutBuilder) checkRepair(n Node) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("it repairs node %d (%s)"+format, append([]any{r.Of, origin}, args...)...)
 	}
+	lo, hi := b.l.Group(r.Of)
 	switch {
 	case n.Kind == QueryNode:
 		return errors.New("the query is no repair of another node")
+	case hi-lo > 1:
+		return fail(", which is encoded together with others")
 	case n.Bidirectional || origin.Bidirectional:
 		return fail(": of a bidirectional node every token is encoded again")
 	case !origin.Repair.IsZero():

@@ -78,6 +78,8 @@ func refused(param string, err error) *apiError {
 // Errors that end requests from outside.
 var (
 	errDraining = &apiError{Status: http.StatusServiceUnavailable, Message: "the server is shutting down", Type: typeInternal, Code: "server_draining", Retry: time.Second, Close: true}
+	errGone     = &apiError{Status: StatusCanceled, Message: "the client has gone", Type: typeInvalid, Code: "canceled"}
+	errSlow     = &apiError{Status: StatusCanceled, Message: "the client does not read", Type: typeInvalid, Code: "client_too_slow"}
 	errTimeout  = &apiError{Status: http.StatusRequestTimeout, Message: "the answer took longer than requests may here", Type: typeInvalid, Code: "request_timeout"}
 )
 
@@ -92,7 +94,7 @@ func failed(ctx context.Context, err error) *apiError {
 	case errors.As(context.Cause(ctx), &known): // an end that the server has set
 		return known
 	case ctx.Err() != nil:
-		return &apiError{Status: StatusCanceled, Message: "the client has gone", Type: typeInvalid, Code: "canceled"}
+		return errGone
 	case errors.Is(err, graphkv.ErrClosed):
 		return errDraining
 	}

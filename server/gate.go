@@ -168,6 +168,13 @@ func (g *gate) drain() <-chan struct{} {
 	return g.empty
 }
 
+// closed reports whether the gate drains.
+func (g *gate) closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.draining
+}
+
 // load returns how many requests run and how many wait.
 func (g *gate) load() (running, waiting int) {
 	g.mu.Lock()

@@ -5,11 +5,13 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/model/chat"
 )
 
 // Options are what a [Server] is made of.
@@ -34,8 +36,13 @@ type Server struct {
 	observer Observer
 	log      *slog.Logger
 	prompts  bool // are logged
-	gate     *gate
 	handler  http.Handler
+
+	fingerprint string         // of the model, for clients
+	template    *chat.Template // nil: the model has none
+	gate        *gate
+	documents   *library
+	preparer    *preparer
 
 	stopped context.Context // ends when requests in flight have to
 	stop    context.CancelCauseFunc
@@ -63,6 +70,12 @@ func New(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.fingerprint = fingerprint(o.Engine)
+	if s.template, err = templateOf(o.Engine); err != nil {
+		return nil, fmt.Errorf("server: the model's chat template: %w", err)
+	}
+	s.documents = newLibrary(limits)
+	s.preparer = newPreparer(s)
 	s.stopped, s.stop = context.WithCancelCause(context.Background())
 	s.handler = s.routes()
 	return s, nil
@@ -79,6 +92,7 @@ func (s *Server) Load() (running, waiting int) { return s.gate.load() }
 // error. Afterwards nothing uses the engine.
 func (s *Server) Drain(ctx context.Context) error {
 	empty := s.gate.drain()
+	s.preparer.stop() // it is for requests that will not come
 	var err error
 	select {
 	case <-empty:
@@ -87,10 +101,6 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	s.stop(errDraining)
 	<-empty
+	s.preparer.close()
 	return err
-}
-
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	return mux
 }

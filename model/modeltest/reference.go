@@ -83,6 +83,9 @@ type Graph struct {
 	// score of key j for query i, and the power of the group of keys whose softmax
 	// is taken together.
 	Score func(i, j, head int) (scale, bias, power float64)
+	// Layer, when it is not nil, gives the Distance in a layer whose scores are given:
+	// q·k/√d as if nothing had a position.
+	Layer func(heads int, score func(i, j, head int) float64) (distance func(i, j int) int)
 }
 
 // Causal is the graph of a plain text.
@@ -119,6 +122,9 @@ func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 		h := m.rms(x, m.attnNorm[l])
 		q := linear(h, m.q[l], m.qBias[l])
 		k, v := m.keysValues(l, h)
+		if g.Layer != nil {
+			g.Distance = g.Layer(m.heads, func(i, j, head int) float64 { return m.score(q, k, i, j, head) })
+		}
 		x.Add(x, linear(m.attend(q, k, v, g, func(head, i, j int, softmax float64) { w.Weight(l, head, i, j, softmax) }), m.o[l], nil))
 		h = m.rms(x, m.ffnNorm[l])
 		gate, up := linear(h, m.gate[l], nil), linear(h, m.up[l], nil)
@@ -189,6 +195,12 @@ func (m *Model) attend(q, k, v *mat.Dense, g Graph, weight func(head, i, j int, 
 		}
 	}
 	return out
+}
+
+// score is that of a head's query i and key j without positions.
+func (m *Model) score(q, k *mat.Dense, i, j, head int) float64 {
+	d, kv := m.headDim, head/(m.heads/m.kvHeads)
+	return floats.Dot(q.RawRowView(i)[head*d:(head+1)*d], k.RawRowView(j)[kv*d:(kv+1)*d]) / math.Sqrt(float64(d))
 }
 
 // rotate turns x by angle position·frequency, as a complex number per pair.
