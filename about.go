@@ -8,6 +8,7 @@ var about = map[Strategy]string{
 	Block:       "every passage alone; the question reads them one after the other",
 	PCW:         "every passage alone, all at the same positions (Parallel Context Windows)",
 	APE:         "as pcw, with a temperature and a scaling factor (Adaptive Parallel Encoding)",
+	PINE:        "every passage reads every other, the most important nearest; their order changes nothing (PINE)",
 	GraphKV:     "every passage alone, then again over all of them (Graph-KV)",
 	GraphKVTopK: "as graphkv, the second time over the last k passages",
 	Ego:         "one passage, the centre, reads all others",

@@ -32,6 +32,11 @@
 //     answer, and with their joint log-sum-exp times S·T, S being the scaling factor;
 //     optionally the segments attend to the prefix (Adaptive Parallel Encoding, Yang
 //     et al., 2025).
+//   - [PINE]: every segment attends to the prefix, to every other segment, and to
+//     itself; the segments are encoded together. In every layer a segment, and every
+//     token of the query and the answer, sees the others end to end after the prefix,
+//     the most important nearest; their order in the request changes no bit
+//     (Position-Invariant Inference, Wang et al., 2024).
 //   - [GraphKV]: round 0 encodes every segment alone. Round 1 encodes every segment
 //     again over round 0 of all segments, which stand end to end from 0. The query
 //     sees the prefix, round 0 and round 1, end to end.
@@ -53,6 +58,13 @@
 //
 // [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
 // exactly as the published system does.
+//
+// # Biases
+//
+// Whatever the strategy, a request's [Biases] say how loudly its edges speak, per head:
+// by the distance of segments in order or over edges, by random walks, by relation, by
+// relevance to the query, or by any function. They are added to attention scores, and
+// belong to the keys of what reads through them.
 //
 // # What is exact
 //

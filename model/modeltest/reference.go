@@ -83,6 +83,9 @@ type Graph struct {
 	// score of key j for query i, and the power of the group of keys whose softmax
 	// is taken together.
 	Score func(i, j, head int) (scale, bias, power float64)
+	// Layer, when it is not nil, gives the Distance in a layer whose scores are given:
+	// q·k/√d as if nothing had a position.
+	Layer func(heads int, score func(i, j, head int) float64) (distance func(i, j int) int)
 }
 
 // Causal is the graph of a plain text.
@@ -118,8 +121,10 @@ func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 		w.Hidden(l, x)
 		h := m.rms(x, m.attnNorm[l])
 		q := linear(h, m.q[l], m.qBias[l])
-		k := linear(h, m.k[l], m.kBias[l])
-		v := linear(h, m.v[l], m.vBias[l])
+		k, v := m.keysValues(l, h)
+		if g.Layer != nil {
+			g.Distance = g.Layer(m.heads, func(i, j, head int) float64 { return m.score(q, k, i, j, head) })
+		}
 		x.Add(x, linear(m.attend(q, k, v, g, func(head, i, j int, softmax float64) { w.Weight(l, head, i, j, softmax) }), m.o[l], nil))
 		h = m.rms(x, m.ffnNorm[l])
 		gate, up := linear(h, m.gate[l], nil), linear(h, m.up[l], nil)
@@ -128,6 +133,16 @@ func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 	}
 	w.Hidden(m.layers, x)
 	return linear(m.rms(x, m.norm), m.output, nil)
+}
+
+// KeysValues computes a layer's keys, which are not rotated, and values from the hidden
+// states before it.
+func (m *Model) KeysValues(layer int, hidden *mat.Dense) (k, v *mat.Dense) {
+	return m.keysValues(layer, m.rms(hidden, m.attnNorm[layer]))
+}
+
+func (m *Model) keysValues(layer int, h *mat.Dense) (k, v *mat.Dense) {
+	return linear(h, m.k[layer], m.kBias[layer]), linear(h, m.v[layer], m.vBias[layer])
 }
 
 // attend computes softmax(R(distance)q·k/√d)·v over the visible keys of every row.
@@ -180,6 +195,12 @@ func (m *Model) attend(q, k, v *mat.Dense, g Graph, weight func(head, i, j int, 
 		}
 	}
 	return out
+}
+
+// score is that of a head's query i and key j without positions.
+func (m *Model) score(q, k *mat.Dense, i, j, head int) float64 {
+	d, kv := m.headDim, head/(m.heads/m.kvHeads)
+	return floats.Dot(q.RawRowView(i)[head*d:(head+1)*d], k.RawRowView(j)[kv*d:(kv+1)*d]) / math.Sqrt(float64(d))
 }
 
 // rotate turns x by angle position·frequency, as a complex number per pair.
