@@ -322,9 +322,9 @@ func (p *graphPicture) drawNode(c *canvas, v int) {
 	case n.Note == "":
 		c.text(x+w/2, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits), `text-anchor="middle"`)
 	case p.lines == 1:
-		note := textWidth(n.Note, small)
-		c.text(x+pad, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits-note-8))
-		c.text(x+w-pad, y+p.nodeHeight/2+4.5, "gk-small", n.Note, `text-anchor="end"`)
+		note := shorten(n.Note, small, fits/2)
+		c.text(x+pad, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits-textWidth(note, small)-8))
+		c.text(x+w-pad, y+p.nodeHeight/2+4.5, "gk-small", note, `text-anchor="end"`)
 	default:
 		c.text(x+w/2, y+p.nodeHeight/2-3, "", shorten(n.Label, fontSize, fits), `text-anchor="middle"`)
 		c.text(x+w/2, y+p.nodeHeight/2+13, "gk-small", shorten(n.Note, small, fits), `text-anchor="middle"`)
