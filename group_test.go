@@ -165,8 +165,8 @@ func TestPerturbingAMember(t *testing.T) {
 		changed.tokens[victim] = slices.Clone(f.tokens[victim])
 		changed.tokens[victim][0] = 5
 		before, after := nodeKV(t, e, p), nodeKV(t, e, changed.plan(t))
-		for i, touched := range dependents(p.layout, func(i int) bool { return i == victim }) {
-			if i < len(before) && !touched {
+		for i, away := range distances(p.layout, func(i int) bool { return i == victim }) {
+			if i < len(before) && away < 0 {
 				require.Equal(t, before[i], after[i], "node %d", i)
 			}
 		}
