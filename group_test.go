@@ -3,10 +3,12 @@
 package graphkv
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -346,4 +348,44 @@ func TestNamesAreDistinct(t *testing.T) {
 			note(n.name, "member")
 		}
 	})
+}
+
+// Requests that list a group in different orders at the same time encode it once.
+func TestGroupsAreEncodedOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFreePlan(t)
+		e := openTiny(t)
+		defer e.Close()
+		plans := make([]*Plan, 6)
+		for i := range plans {
+			plans[i] = f.shuffled(t).plan(t)
+		}
+		results := make([]*Result, len(plans))
+		var all sync.WaitGroup
+		for i, p := range plans {
+			all.Go(func() { results[i], _ = e.Generate(context.Background(), p, WithLogits()) })
+		}
+		all.Wait()
+		encoded, query := 0, len(f.tokens[len(f.tokens)-1])
+		for _, r := range results {
+			require.NotNil(t, r)
+			require.Equal(t, results[0].Logits, r.Logits)
+			encoded += r.Usage.EncodedTokens - query
+		}
+		require.LessOrEqual(t, encoded, plans[0].layout.Tokens()-query)
+		require.EqualValues(t, encoded+len(plans)*query, e.Stats().Tokens)
+	})
+}
+
+// An order that changes nothing cannot be felt in an answer.
+func TestPINEFeelsNoOrder(t *testing.T) {
+	e := tinyEngine(t)
+	r := &Request{Strategy: PINE, Query: Tokens(5, 6), MaxTokens: 3}
+	for i := range 5 {
+		r.Segments = append(r.Segments, Segment{ID: fmt.Sprint(i), Tokens: []int32{int32(10 + i), 7, int32(i * i)}})
+	}
+	s, err := e.OrderSensitivity(t.Context(), r, OrderOptions{Permutations: 20})
+	require.NoError(t, err)
+	require.Zero(t, s.MaxDifference)
+	require.EqualValues(t, 1, s.AnswerAgreement)
 }
