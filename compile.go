@@ -24,6 +24,7 @@ type CompileOptions struct {
 	Context   int       // positions allowed; 0: no limit
 	// PromptTokens bounds the tokens of all nodes together; 0: [DefaultPromptTokens].
 	PromptTokens int
+	Heads        int // query heads of the model, which [Request.Biases] are for
 }
 
 // Compile lowers a request to a plan without a model. [Engine.Compile] does it for
@@ -47,6 +48,9 @@ func Compile(r *Request, o CompileOptions) (*Plan, error) {
 	}
 	layout, err := c.layout()
 	if err != nil {
+		return nil, err
+	}
+	if layout, err = c.bias(layout, o.Heads); err != nil {
 		return nil, err
 	}
 	p := c.plan(layout)

@@ -65,6 +65,13 @@
 // [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
 // exactly as the published system does.
 //
+// # Biases
+//
+// Whatever the strategy, a request's [Biases] say how loudly its edges speak, per head:
+// by the distance of segments in order or over edges, by random walks, by relation, by
+// relevance to the query, or by any function. They are added to attention scores, and
+// belong to the keys of what reads through them.
+//
 // # What is exact
 //
 // Keys are rotated once, at local positions, when they are encoded; a source

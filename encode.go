@@ -33,8 +33,11 @@ type session struct {
 	// session: it counts as a foreign one, but can be used already.
 	unasked  []int32
 	arriving []int32
-	encoded  int // tokens
-	fetched  int // tokens
+	// woken lists nodes that have been claimed since the frontier was told, as what
+	// repairs them turned out to be missing.
+	woken   []int32
+	encoded int // tokens
+	fetched int // tokens
 }
 
 // node is one node of the plan other than the query.
@@ -55,6 +58,7 @@ type node struct {
 	own     bool             // this session encodes it
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
+	claimed bool             // at least once
 	asked   bool             // the lower tiers were asked, which is done once
 	encoded bool             // by this session
 	fetched bool             // by this session, from a lower tier
@@ -74,8 +78,35 @@ func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.claimAll(func(int) bool { return true })
+	idle := s.idle()
+	s.claimAll(func(i int) bool { return !idle[i] })
 	return s, nil
+}
+
+// idle marks the nodes that are there to be repaired and for nothing else. They are not
+// needed where the repairs are cached, and claimed when one is to be encoded.
+func (s *session) idle() []bool {
+	idle := make([]bool, len(s.nodes))
+	repairs := false
+	for i := range s.nodes {
+		if origin := s.nodes[i].origin; origin >= 0 {
+			idle[s.index(origin)] = true
+			repairs = true
+		}
+	}
+	if !repairs {
+		return idle
+	}
+	wake := func(sources []source) {
+		for _, src := range sources {
+			idle[s.index(src.node)] = false
+		}
+	}
+	for i := range s.nodes {
+		wake(s.nodes[i].sources)
+	}
+	wake(s.query)
+	return idle
 }
 
 // keyed computes the keys of a plan's nodes.
@@ -193,6 +224,7 @@ func (s *session) form(i int) string {
 // is encoding it and returns false.
 func (s *session) claim(i int32) bool {
 	n := &s.nodes[i]
+	n.claimed = true
 	n.handle, n.flight, n.own = s.e.store.Claim(n.key)
 	switch {
 	case n.handle != nil:
@@ -202,8 +234,24 @@ func (s *session) claim(i int32) bool {
 	case s.e.lower && !n.asked:
 		n.asked = true
 		s.unasked = append(s.unasked, i)
+	default:
+		s.wake(i)
 	}
 	return true
+}
+
+// wake claims what node i, which is to be encoded, repairs.
+func (s *session) wake(i int32) {
+	origin := s.nodes[i].origin
+	if origin < 0 || s.node(origin).claimed {
+		return
+	}
+	origin = s.index(origin)
+	if !s.claim(origin) {
+		s.foreign = append(s.foreign, origin)
+		s.sortForeign()
+	}
+	s.woken = append(s.woken, origin)
 }
 
 // release gives up everything the session holds. Unfinished flights fail, so that
@@ -269,6 +317,7 @@ func (s *session) encode(ctx context.Context, query *model.Run) error {
 // A pass that waits for layers keeps other requests waiting. So nodes are used while
 // they arrive only by a request that is alone.
 func (s *session) compute(ctx context.Context, query *model.Run) error {
+	s.woken = s.woken[:0]
 	f := newFrontier(s.nodes, s.e.scheduler.requests.Load() == 1)
 	for {
 		ready := f.take()
@@ -289,6 +338,10 @@ func (s *session) compute(ctx context.Context, query *model.Run) error {
 		if err != nil {
 			return err
 		}
+		for _, o := range s.woken {
+			f.update(o)
+		}
+		s.woken = s.woken[:0]
 		f.update(i)
 	}
 }
@@ -298,8 +351,10 @@ func (s *session) compute(ctx context.Context, query *model.Run) error {
 func (s *session) await(ctx context.Context, early bool) (int32, error) {
 	if !early && len(s.arriving) > 0 {
 		i := s.arriving[0]
-		_, err := s.settle(ctx)
-		return i, err
+		if _, err := s.settle(ctx); err != nil {
+			return 0, err
+		}
+		return i, s.fetch(ctx)
 	}
 	i := s.foreign[0]
 	if err := s.wait(ctx); err != nil {
@@ -374,13 +429,16 @@ func (s *session) nodeRun(i int) model.Run {
 	}
 }
 
-// node returns node i, or the earlier one that is the same.
-func (s *session) node(i int32) *node {
+// index returns i, or the earlier node that is the same.
+func (s *session) index(i int32) int32 {
 	if twin := s.nodes[i].twin; twin >= 0 {
-		i = twin
+		return twin
 	}
-	return &s.nodes[i]
+	return i
 }
+
+// node returns node i, or the earlier one that is the same.
+func (s *session) node(i int32) *node { return &s.nodes[s.index(i)] }
 
 // sources points a run at the KV of what it attends to.
 func (s *session) sources(list []source) []model.Source {

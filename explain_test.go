@@ -29,15 +29,15 @@ func explain(t require.TestingT, e *Engine, p *Plan, options ...ExplainOption) *
 }
 
 // Masses and residuals are those of one dense float64 pass over the plan and its
-// answer, on random graphs with random scores and bidirectional nodes, whether nodes fit
-// into a batch or not.
+// answer, on random graphs with random scores, bidirectional nodes and nodes that see one
+// another, whether nodes fit into a batch or not.
 func TestExplanationAgreesWithADensePass(t *testing.T) {
 	engines := []*Engine{tinyEngine(t), tinyEngine(t, WithBatchTokens(4), WithCacheBytes(0))}
 	ref := loadReference(t, tinyFile)
 	var ties ties
 	rapid.Check(t, func(t *rapid.T) {
-		p := compile(t, engines[0], drawRequest(t, unrepaired()...))
-		p.layout = drawScores(t, p.layout)
+		p := compile(t, engines[0], drawRequest(t, known()...))
+		p.layout = drawGroups(t, drawScores(t, p.layout))
 		answer := rapid.SliceOfN(rapid.Int32Range(0, tinyVocab-1), 0, 6).Draw(t, "answer")
 		want, gap := denseExplanation(ref, p, answer)
 		if p.Layout().HasRanked() && repeats(p) {
@@ -69,9 +69,41 @@ func repeats(p *Plan) bool {
 	return false
 }
 
-// unrepaired returns the strategies without repairs.
-func unrepaired() []Strategy {
-	return slices.DeleteFunc(Strategies(), func(s Strategy) bool { return s == CacheBlend || s == EPIC })
+// drawGroups makes groups of neighbouring nodes, each of which sees some of the others.
+func drawGroups(t *rapid.T, l *posenc.Layout) *posenc.Layout {
+	b := posenc.NewLayoutBuilder()
+	for lo := 0; lo < l.Len(); {
+		hi := min(lo+rapid.IntRange(1, 3).Draw(t, "group"), max(lo+1, l.Query()))
+		var nodes []posenc.Node
+		var sees [][]posenc.Seen
+		for i := lo; i < hi; i++ {
+			all := slices.Clone(l.Sees(i))
+			for j := range all {
+				var err error
+				all[j].Score, err = b.Score(l.Score(all[j]))
+				require.NoError(t, err)
+			}
+			for j := lo; j < hi; j++ {
+				there := slices.ContainsFunc(all, func(s posenc.Seen) bool { return int(s.Node) == j })
+				if j != i && !there && rapid.Bool().Draw(t, "sees another of the group") {
+					all = append(all, posenc.Seen{Node: int32(j), Base: rapid.Int32Range(0, 40).Draw(t, "base")})
+				}
+			}
+			nodes, sees = append(nodes, l.Node(i)), append(sees, all)
+		}
+		_, err := b.AddGroup(nodes, sees)
+		require.NoError(t, err)
+		lo = hi
+	}
+	out, err := b.Layout()
+	require.NoError(t, err)
+	return out
+}
+
+// known returns the strategies of which it is known before they run what is encoded, and
+// where everything stands.
+func known() []Strategy {
+	return slices.DeleteFunc(Strategies(), func(s Strategy) bool { return s == CacheBlend || s == EPIC || s == PINE })
 }
 
 // What a query reads of a repaired node is what it reads of its stretches and of what they

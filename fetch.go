@@ -18,11 +18,17 @@ const fetchers = 8
 // fetch asks the lower tiers for the nodes that this session has come to own. What they
 // have may still be arriving when fetch returns, see [kvcache.Arrival].
 func (s *session) fetch(ctx context.Context) error {
-	if len(s.unasked) == 0 {
-		return nil
+	for len(s.unasked) > 0 {
+		unasked := s.unasked
+		s.unasked = nil
+		if err := s.fetchAll(ctx, unasked); err != nil {
+			return err
+		}
 	}
-	unasked := s.unasked
-	s.unasked = nil
+	return nil
+}
+
+func (s *session) fetchAll(ctx context.Context, unasked []int32) error {
 	slots := make(chan struct{}, fetchers)
 	var asking sync.WaitGroup
 	for _, i := range unasked {
@@ -47,6 +53,8 @@ func (s *session) fetch(ctx context.Context) error {
 	for _, i := range unasked {
 		if s.nodes[i].arrival != nil {
 			s.arriving = append(s.arriving, i)
+		} else {
+			s.wake(i)
 		}
 	}
 	return ctx.Err()

@@ -152,6 +152,30 @@ func TestGroups(t *testing.T) {
 	ties.requireFew(t)
 }
 
+// Members come from where their group does, and those of an equal group from that.
+func TestOriginsOfMembers(t *testing.T) {
+	f := &freePlan{groups: [][2]int{{0, 2}, {2, 4}, {4, 5}}}
+	for i, tokens := range [][]int32{{1}, {2}, {2}, {1}, {3}} {
+		node := posenc.Node{Segment: i, Base: 1, Len: 1}
+		if i == 4 {
+			node.Kind, node.Segment = posenc.QueryNode, -1
+		}
+		f.nodes, f.tokens = append(f.nodes, node), append(f.tokens, tokens)
+	}
+	f.sees = [][]posenc.Seen{{{Node: 1}}, {{Node: 0}}, {{Node: 3}}, {{Node: 2}}, {{Node: 0}, {Node: 3, Base: 1}}}
+	e := tinyEngine(t)
+	for _, want := range [][]Origin{{Encoded, Encoded, Cached, Cached, Encoded}, {Cached, Cached, Cached, Cached, Encoded}} {
+		var got []Origin
+		_, err := e.Generate(t.Context(), f.plan(t), OnPrepared(func(nodes []NodeOrigin) {
+			for _, n := range nodes {
+				got = append(got, n.Origin)
+			}
+		}))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
 // Keys and values of members depend on what they can reach, and on nothing else.
 func TestPerturbingAMember(t *testing.T) {
 	e := tinyEngine(t, WithCacheBytes(0))

@@ -33,8 +33,9 @@ func (s *session) origins() []NodeOrigin {
 		if i == len(s.nodes) {
 			break
 		}
-		n := &s.nodes[i]
-		if n.twin >= 0 { // the same keys and values are in the plan already
+		lo, _ := s.plan.layout.Group(i)
+		n := &s.nodes[lo] // stands for all that are encoded together
+		if n.twin >= 0 {  // the same keys and values are in the plan already
 			out[i].Origin = Cached
 			continue
 		}

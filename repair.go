@@ -214,10 +214,11 @@ func (e *Engine) Repaired(ctx context.Context, p *Plan, options ...RunOption) ([
 		return nil, err
 	}
 	defer e.running.Done()
-	s, err := e.begin(p, options...)
+	s, err := e.keyed(p, options...)
 	if err != nil {
 		return nil, err
 	}
+	s.claimAll(func(int) bool { return true })
 	defer s.release()
 	if err := s.encode(ctx, nil); err != nil {
 		return nil, err

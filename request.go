@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/posenc"
 )
 
@@ -151,6 +152,9 @@ type Request struct {
 	Prefix    Piece     `json:"prefix,omitzero"`
 	Segments  []Segment `json:"segments,omitempty"`
 	Edges     []Edge    `json:"edges,omitempty"`
+	// Biases say how loudly edges speak, whatever the strategy. They need the number of
+	// the model's heads.
+	Biases Biases `json:"biases,omitempty"`
 	// Center is the segment that ego puts after its sources. With dag it narrows the
 	// graph to that segment and its ancestors.
 	Center string `json:"center,omitempty"`
@@ -159,6 +163,22 @@ type Request struct {
 	MaxTokens   int      `json:"-"` // 0: DefaultMaxTokens; NoTokens: none
 	Temperature float64  `json:"temperature,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
+}
+
+// WithGraph returns a copy of the request that is over the segments and edges of a
+// graph, for example the part of a corpus that [graph.Graph.Fit] has left.
+func (r *Request) WithGraph(g *graph.Graph) *Request {
+	q := *r
+	q.Segments = make([]Segment, g.Len())
+	q.Edges = make([]Edge, 0, g.NumEdges())
+	for i := range q.Segments {
+		s := g.Segment(i)
+		q.Segments[i] = Segment{ID: s.ID, Text: s.Text, Tokens: s.Tokens}
+		for _, source := range g.Sources(i) {
+			q.Edges = append(q.Edges, Edge{g.ID(int(source)), s.ID})
+		}
+	}
+	return &q
 }
 
 // ParseRequest reads a request's JSON form. Unknown or repeated names, bytes that

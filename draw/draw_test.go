@@ -407,6 +407,28 @@ func TestManyLongEdges(t *testing.T) {
 	require.Len(t, of(parse(t, data), "path", "gk-edge"), len(g.Edges))
 }
 
+// A picture of many nodes names the longest of them and stays of a size.
+func TestMaskOfManyNodes(t *testing.T) {
+	lengths := make([]int, 1500)
+	for i := range lengths {
+		lengths[i] = 1 + i%100
+	}
+	l, err := posenc.Block(1, lengths, 1)
+	require.NoError(t, err)
+	m, err := mask.New(l, BlockSize(l.Tokens()))
+	require.NoError(t, err)
+	data, err := SVG(&Mask{Title: "many", Mask: m, Label: func(i int) string { return strconv.Itoa(l.Node(i).Len) }})
+	require.NoError(t, err)
+	all := parse(t, data)
+	require.Less(t, number(t, all[0], "width"), 2000.0)
+	names := map[string]int{}
+	for _, e := range of(all, "text", "gk-small") {
+		names[e.text]++
+	}
+	require.Equal(t, 2*15, names["100"])
+	require.Zero(t, names["2"])
+}
+
 func TestShorten(t *testing.T) {
 	require.Equal(t, "short", shorten("short", 10, 100))
 	require.Equal(t, "a…z", shorten("abcdefghijklmnopqrstuvwxyz", 10, 25))

@@ -3,9 +3,11 @@
 package draw
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/graphkv/graphkv/mask"
@@ -43,6 +45,7 @@ func (m *Mask) about() (title, description string) {
 const (
 	labelPitch = 12.5 // between base lines
 	smallest   = 340.0
+	mostLabels = 112  // of the longest nodes
 	leader     = 14.0 // space for lines from labels to what they name
 )
 
@@ -57,19 +60,21 @@ func (m *Mask) draw(c *canvas) (width, height float64, err error) {
 	if nodes > MaxNodes {
 		return 0, 0, fmt.Errorf("draw: %d nodes, the limit is %d", nodes, MaxNodes)
 	}
-	size := max(smallest, labelPitch*float64(nodes))
+	named := m.named()
+	size := max(smallest, labelPitch*float64(len(named)))
 	perToken := size / float64(m.Mask.Tokens())
-	labels, wide := make([]string, nodes), 0.0
-	wish, even, apart := make([]float64, nodes), make([]float64, nodes), make([]float64, nodes)
-	for i := range labels {
+	labels, wide := make([]string, len(named)), 0.0
+	wish, even, apart := make([]float64, len(named)), make([]float64, len(named)), make([]float64, len(named))
+	for i, node := range named {
 		if m.Label != nil {
-			labels[i] = shorten(m.Label(i), small, 120)
+			labels[i] = shorten(m.Label(node), small, 120)
 		}
 		wide = max(wide, textWidth(labels[i], small))
-		from, to := m.Mask.Span(i)
+		from, to := m.Mask.Span(node)
 		wish[i], even[i], apart[i] = float64(from+to)/2*perToken, 1, labelPitch
 	}
 	place := spread(wish, even, apart)
+	end := max(size, place[len(place)-1])
 	const slope = 0.77 // sine and cosine of 50°, about
 	left, top := wide+leader+4, wide*slope+leader+8
 	c.printf(`<g transform="translate(%s %s)">`+"\n", num(left), num(top))
@@ -82,11 +87,25 @@ func (m *Mask) draw(c *canvas) (width, height float64, err error) {
 		c.text(0, 0, "gk-small", s, fmt.Sprintf(`transform="translate(%s -%s) rotate(-50)"`, num(place[i]+3), num(leader+3)))
 	}
 	c.printf("</g>\n")
-	height = top + max(size, place[nodes-1]+5)
-	height += 24
+	height = top + end + 5 + 24
 	m.legend(c, left, height-4)
-	width = left + max(size, place[nodes-1]+wide*(1-slope)+20)
+	width = left + end + wide*(1-slope) + 20
 	return max(width, left+legendWidth), height, nil
+}
+
+// named returns the nodes that get a label, in order: all, or the longest.
+func (m *Mask) named() []int {
+	l := m.Mask.Layout()
+	nodes := make([]int, l.Len())
+	for i := range nodes {
+		nodes[i] = i
+	}
+	if len(nodes) > mostLabels {
+		slices.SortStableFunc(nodes, func(a, b int) int { return cmp.Compare(l.Node(b).Len, l.Node(a).Len) })
+		nodes = nodes[:mostLabels]
+		slices.Sort(nodes)
+	}
+	return nodes
 }
 
 // blocks draws the blocks that are not empty as two shapes: stretches of one kind in

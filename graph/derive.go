@@ -55,15 +55,15 @@ func (g *Graph) Symmetric() (*Graph, error) {
 			}
 		}
 	}
-	if uint64(len(source)) > MaxEdges {
-		return nil, fmt.Errorf("graph: %w: %d edges both ways, the limit is %d", ErrTooLarge, g.NumEdges(), uint64(MaxEdges))
-	}
 	return g.rewired(source, target)
 }
 
 // rewired returns the same segments under other edges. The two graphs share what
 // neither changes.
 func (g *Graph) rewired(source, target []uint32) (*Graph, error) {
+	if uint64(len(source)) > MaxEdges {
+		return nil, fmt.Errorf("graph: %w: %d edges, the limit is %d", ErrTooLarge, len(source), uint64(MaxEdges))
+	}
 	b := Builder{segments: g.segments, index: g.index, source: source, target: target}
 	for e := range source {
 		b.self = b.self || source[e] == target[e]

@@ -5,6 +5,7 @@ package graph_test
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -219,9 +220,30 @@ func TestTopSourcesKeepDepth(t *testing.T) {
 	assert.NotZero(t, indirect)
 }
 
+// How many workers share the targets changes nothing, nor does which of them fails first.
+func TestTopSourcesOnAnyNumberOfWorkers(t *testing.T) {
+	const n = 1000
+	g := citationGraph(t, n, 8)
+	lengths := slices.Repeat([]int{1}, n)
+	var want [][]uint32
+	for _, workers := range []int{1, 2, 7} {
+		before := runtime.GOMAXPROCS(workers)
+		top, err := g.TopSources(5, graph.SourceOptions{})
+		require.NoError(t, err)
+		if want == nil {
+			want = rows(top)
+		}
+		require.Equal(t, want, rows(top))
+		lengths[700], lengths[900] = 9, 9
+		_, err = g.TopSources(5, graph.SourceOptions{Budget: graph.Budget{Limit: 8, Lengths: lengths}})
+		require.EqualError(t, err, `graph: segment 700 "s700": over budget: 9 tokens, the limit is 8`)
+		runtime.GOMAXPROCS(before)
+	}
+}
+
 // A target with more sources than the epsilon can tell apart still gets the best.
 func TestTopSourcesOfAHub(t *testing.T) {
-	const n = 30_000
+	const n = 12_000
 	var edges [][2]int
 	for i := 1; i < n; i++ {
 		edges = append(edges, [2]int{i, 0})

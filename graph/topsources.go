@@ -4,7 +4,9 @@ package graph
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 )
 
 // SourceOptions say how [Graph.TopSources] chooses.
@@ -33,39 +35,70 @@ func (g *Graph) TopSources(m int, o SourceOptions) (*Graph, error) {
 	if err := g.checkBudget(o.Budget); err != nil {
 		return nil, err
 	}
-	p, err := g.newPusher(o.PageRank)
-	if err != nil {
-		return nil, err
-	}
-	direct := make([]uint32, g.Len()) // 1 + the last target that it is a source of
-	var source, target []uint32
-	best := selection{m: min(m, g.Len())}
-	for t := range g.segments {
-		for _, s := range g.Sources(t) {
-			direct[s] = uint32(t) + 1
-		}
-		p.seed(uint32(t), 1)
-		p.push()
-		best.begin()
-		for _, s := range p.touched {
-			if (o.Direct || int(s) == t) && direct[s] != uint32(t)+1 {
-				continue
-			}
-			best.offer(Scored{Segment: int(s), Score: p.states[s].assigned})
-		}
-		p.reset()
-		sources, err := g.afford(t, best.end(), o.Budget)
+	// Targets are independent of each other: every worker takes a run of them.
+	n := g.Len()
+	workers := min(runtime.GOMAXPROCS(0), 1+n/minTargets)
+	parts := make([]chooser, workers)
+	var wg sync.WaitGroup
+	for w := range parts {
+		p, err := g.newPusher(o.PageRank)
 		if err != nil {
 			return nil, err
 		}
-		if len(source)+len(sources) > MaxEdges {
-			return nil, fmt.Errorf("graph: top sources: %w: the limit is %d edges", ErrTooLarge, uint64(MaxEdges))
+		c := &parts[w]
+		*c = chooser{g: g, o: o, pusher: p, direct: make([]uint32, n), best: selection{m: min(m, n)}}
+		wg.Go(func() { c.err = c.choose(w*n/workers, (w+1)*n/workers) })
+	}
+	wg.Wait()
+	var source, target []uint32
+	for _, c := range parts {
+		if c.err != nil {
+			return nil, c.err
 		}
-		for _, s := range sources {
-			source, target = append(source, uint32(s.Segment)), append(target, uint32(t))
-		}
+		source, target = append(source, c.source...), append(target, c.target...)
 	}
 	return g.rewired(source, target)
+}
+
+// minTargets are as many as are worth a goroutine.
+const minTargets = 256
+
+// chooser chooses the sources of a run of targets.
+type chooser struct {
+	g              *Graph
+	o              SourceOptions
+	pusher         *pusher
+	direct         []uint32 // 1 + the last target that it is a source of
+	best           selection
+	source, target []uint32 // the edges chosen
+	err            error
+}
+
+func (c *chooser) choose(from, to int) error {
+	p := c.pusher
+	for t := from; t < to; t++ {
+		for _, s := range c.g.Sources(t) {
+			c.direct[s] = uint32(t) + 1
+		}
+		p.seed(uint32(t), 1)
+		p.push()
+		c.best.begin()
+		for _, s := range p.touched {
+			if (c.o.Direct || int(s) == t) && c.direct[s] != uint32(t)+1 {
+				continue
+			}
+			c.best.offer(Scored{Segment: int(s), Score: p.states[s].assigned})
+		}
+		p.reset()
+		sources, err := c.g.afford(t, c.best.end(), c.o.Budget)
+		if err != nil {
+			return err
+		}
+		for _, s := range sources {
+			c.source, c.target = append(c.source, uint32(s.Segment)), append(c.target, uint32(t))
+		}
+	}
+	return nil
 }
 
 // afford returns the end of the sources that fits a budget together with their target.

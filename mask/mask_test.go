@@ -102,6 +102,20 @@ func define(l *posenc.Layout) [][]bool {
 	return out
 }
 
+// Tokens that a repair leaves as they are have no row, so there is no mask of it; there is
+// one of the lowered layout.
+func TestRepairsHaveNoMask(t *testing.T) {
+	l, err := posenc.EPIC(2, []int{3, 4}, 1, 2)
+	require.NoError(t, err)
+	_, err = New(l, 4)
+	require.EqualError(t, err, "mask: node 2 (segment 0 round 1) repairs node 1: tokens of it are never computed, see posenc.Layout.Lower")
+	low, _, err := l.Lower(nil)
+	require.NoError(t, err)
+	m, err := New(low, 4)
+	require.NoError(t, err)
+	require.Equal(t, 2+3+2+4+2+1, m.Tokens())
+}
+
 func TestMaskFollowsTheDefinition(t *testing.T) { rapid.Check(t, followsTheDefinition) }
 
 func FuzzMask(f *testing.F) {

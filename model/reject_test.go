@@ -470,6 +470,8 @@ func TestForwardRefuses(t *testing.T) {
 	shape := m.Config().KVShape()
 	other := shape
 	other.HeadDim *= 2
+	short := shape
+	short.Layers--
 	kv := func(n int) *kvcache.KV { return kvcache.NewKV(shape, n) }
 	ids := []int32{1, 2, 3}
 	source := func(s model.Source) model.Run {
@@ -490,6 +492,11 @@ func TestForwardRefuses(t *testing.T) {
 		{"rows past the KV", model.Run{Tokens: ids, KV: kv(3), At: 1}, []string{"3 rows from 1", "KV of 3 tokens"}},
 		{"a part of a row of logits", model.Run{Tokens: ids, KV: kv(3), Logits: make([]float32, 13)}, []string{"13 logits", "rows of 12"}},
 		{"more logits than tokens", model.Run{Tokens: ids, KV: kv(3), Logits: make([]float32, 48)}, []string{"48 logits", "at most 3"}},
+		{"a negative number of layers", model.Run{Tokens: ids, KV: kv(3), Layers: -1}, []string{"after -1 of"}},
+		{"more layers than there are", model.Run{Tokens: ids, KV: kv(3), Layers: shape.Layers + 1}, []string{fmt.Sprintf("of %d layers", shape.Layers)}},
+		{"logits of a run that ends early", model.Run{Tokens: ids, KV: kv(3), Layers: 1, Logits: make([]float32, 12)}, []string{"asked for more"}},
+		{"a probe of a run that ends early", model.Run{Tokens: ids, KV: kv(3), Layers: 1, Probe: &model.Probe{}}, []string{"asked for more"}},
+		{"a KV with too few layers", model.Run{Tokens: ids, KV: kvcache.NewKV(short, 3), Layers: shape.Layers}, []string{"KV", "shape"}},
 		{"a source without a KV", source(model.Source{}), []string{"source 1"}},
 		{"a source of another shape", source(model.Source{KV: kvcache.NewKV(other, 3)}), []string{"source 1", "shape"}},
 		{"a source longer than its KV", source(model.Source{KV: kv(3), Len: 4}), []string{"source 1", "4 tokens"}},

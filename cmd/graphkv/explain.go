@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -109,7 +110,7 @@ func (x *explain) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if x.svg != "" {
-		if err := x.draw(p, explanation); err != nil {
+		if err := x.draw(cmd.Context(), e, p, explanation); err != nil {
 			return err
 		}
 	}
@@ -133,12 +134,22 @@ func (x *explain) svgFolder() string {
 }
 
 // draw writes the pictures.
-func (x *explain) draw(p *graphkv.Plan, e *graphkv.Explanation) error {
-	m, err := p.Mask(draw.BlockSize(p.Layout().Tokens()))
+func (x *explain) draw(ctx context.Context, e *graphkv.Engine, p *graphkv.Plan, explanation *graphkv.Explanation) error {
+	low, err := p.Lower(nil)
+	if errors.Is(err, graphkv.ErrRepairUnknown) {
+		var repaired [][]int
+		if repaired, err = e.Repaired(ctx, p); err == nil {
+			low, err = p.Lower(repaired)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	graph, block := p.Graph(e), &draw.Mask{Title: "Attention mask", Mask: m, Label: p.ID}
+	m, err := low.Mask(draw.BlockSize(low.Layout().Tokens()))
+	if err != nil {
+		return err
+	}
+	graph, block := p.Graph(explanation), &draw.Mask{Title: "Attention mask", Mask: m, Label: low.ID}
 	if x.oneFile() {
 		return writeSVG(x.svg, graph, block)
 	}

@@ -80,6 +80,11 @@ func TestExplainDraws(t *testing.T) {
 		require.Contains(t, s, "kv0.c reads kv0.a, kv0.b, itself")
 		require.Contains(t, s, "query reads prefix, kv0.a, kv0.b, kv0.c, itself")
 	}
+	for _, s := range graphkv.Strategies() { // whatever its plan is made of
+		path := filepath.Join(dir, string(s)+".svg")
+		mustRun(t, tinyRequest, "explain", "--model", tiny, "--request", "-", "--strategy", string(s), "--top-k", "2", "--svg", path)
+		require.Contains(t, wellFormed(path), "answer reads query: ", s)
+	}
 }
 
 func TestExplainMistakes(t *testing.T) {

@@ -49,7 +49,7 @@ func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
 	if err != nil || p != nil {
 		return p, nil, err
 	}
-	if r != nil && onlyTokens(r) && !in.cmd.Flags().Changed("model") {
+	if r != nil && onlyTokens(r) && len(r.Biases) == 0 && !in.cmd.Flags().Changed("model") {
 		p, err := graphkv.Compile(r, graphkv.CompileOptions{})
 		return p, nil, err
 	}
@@ -76,7 +76,7 @@ func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
 		}
 		in.override(r)
 	}
-	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context}
+	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context, Heads: c.Heads}
 	if in.longContext {
 		o.Context = 0
 	}

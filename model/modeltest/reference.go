@@ -121,8 +121,7 @@ func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 		w.Hidden(l, x)
 		h := m.rms(x, m.attnNorm[l])
 		q := linear(h, m.q[l], m.qBias[l])
-		k := linear(h, m.k[l], m.kBias[l])
-		v := linear(h, m.v[l], m.vBias[l])
+		k, v := m.keysValues(l, h)
 		if g.Layer != nil {
 			g.Distance = g.Layer(m.heads, func(i, j, head int) float64 { return m.score(q, k, i, j, head) })
 		}
@@ -134,6 +133,16 @@ func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 	}
 	w.Hidden(m.layers, x)
 	return linear(m.rms(x, m.norm), m.output, nil)
+}
+
+// KeysValues computes a layer's keys, which are not rotated, and values from the hidden
+// states before it.
+func (m *Model) KeysValues(layer int, hidden *mat.Dense) (k, v *mat.Dense) {
+	return m.keysValues(layer, m.rms(hidden, m.attnNorm[layer]))
+}
+
+func (m *Model) keysValues(layer int, h *mat.Dense) (k, v *mat.Dense) {
+	return linear(h, m.k[layer], m.kBias[layer]), linear(h, m.v[layer], m.vBias[layer])
 }
 
 // attend computes softmax(R(distance)q·k/√d)·v over the visible keys of every row.
