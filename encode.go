@@ -372,14 +372,16 @@ func (s *session) wait(ctx context.Context) error {
 	switch {
 	case err == nil:
 		n.handle, n.kv, n.flight = h, h.KV(), nil
+		s.foreign = s.foreign[1:]
 	case errors.Is(err, kvcache.ErrRetry):
+		s.foreign = s.foreign[1:] // before the claim, which may add what the node repairs
 		if !s.claim(i) {
-			return nil // yet another request has it: wait again
+			s.foreign = append(s.foreign, i) // yet another request has it: wait again
+			s.sortForeign()
 		}
 	default:
 		return err
 	}
-	s.foreign = s.foreign[1:]
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/graphkv/graphkv/kvcache"
-	"github.com/graphkv/graphkv/model"
 	"github.com/graphkv/graphkv/posenc"
 )
 
@@ -97,14 +96,15 @@ func (s *session) repair(ctx context.Context, b *batcher, nodes []int32) error {
 		return err
 	}
 	for j, i := range nodes {
-		n, sources := &s.nodes[i], s.sources(s.nodes[i].sources)
+		whole := s.nodeRun(int(i))
 		stretches := posenc.Stretches(int(i), chosen[j])
 		for k, x := range stretches {
 			completes := int32(-1)
 			if k == len(stretches)-1 {
 				completes = i
 			}
-			r := model.Run{Tokens: s.plan.tokens[i][x.From:x.To], KV: n.kv, At: x.From, Sources: shifted(sources, x.From)}
+			r := whole
+			r.Tokens, r.KV, r.At, r.Sources = r.Tokens[x.From:x.To], s.nodes[i].kv, x.From, shifted(r.Sources, x.From)
 			if err := b.add(ctx, r, completes); err != nil {
 				return err
 			}
@@ -148,9 +148,9 @@ func (s *session) choose(ctx context.Context, nodes []int32) ([][]int, error) {
 			chosen[j] = firstTokens(s.plan.layout.Encodes(int(i)))
 			continue
 		}
-		tokens := s.plan.tokens[i]
-		fresh[j] = kvcache.NewKV(shape, len(tokens))
-		r := model.Run{Tokens: tokens, KV: fresh[j], Sources: s.sources(s.nodes[i].sources), Layers: compareLayers}
+		r := s.nodeRun(int(i))
+		fresh[j] = kvcache.NewKV(shape, len(r.Tokens))
+		r.KV, r.Layers = fresh[j], compareLayers
 		if err := b.add(ctx, r, -1); err != nil {
 			return nil, err
 		}

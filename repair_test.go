@@ -354,14 +354,30 @@ func doubles(x []float32) []float64 {
 	return out
 }
 
-// drawRepairs draws a plan of few texts, in which nodes see and repair others.
+// drawRepairs draws a plan of few texts, in which nodes see and repair others; some are encoded together.
 func drawRepairs(t *rapid.T) *Plan {
 	texts := [][]int32{drawTokens(t, 6, "text"), drawTokens(t, 6, "text"), drawTokens(t, 6, "text")}
 	b := posenc.NewLayoutBuilder()
 	p := &Plan{maxTokens: NoTokens}
 	n := rapid.IntRange(2, 10).Draw(t, "nodes")
-	for i := range n {
+	for i := 0; i < n; i++ {
 		text := rapid.SampledFrom(texts).Draw(t, "its text")
+		if i+2 < n && rapid.IntRange(0, 7).Draw(t, "together") == 0 {
+			pair, sees := make([]posenc.Node, 2), make([][]posenc.Seen, 2)
+			for k := range pair {
+				pair[k] = posenc.Node{Segment: i + k, Base: 6 * k, Len: len(text)}
+				for s := range i + 2 {
+					if s == i+1-k || s < i && rapid.Bool().Draw(t, "sees") {
+						sees[k] = append(sees[k], posenc.Seen{Node: int32(s), Base: 12})
+					}
+				}
+				p.ids, p.tokens = append(p.ids, fmt.Sprint("n", i+k)), append(p.tokens, text)
+			}
+			_, err := b.AddGroup(pair, sees)
+			require.NoError(t, err)
+			i++
+			continue
+		}
 		node := posenc.Node{Segment: i, Base: 6 * rapid.IntRange(0, 3).Draw(t, "base")}
 		if i == n-1 {
 			node.Kind, node.Segment = posenc.QueryNode, -1
@@ -379,7 +395,7 @@ func drawRepairs(t *rapid.T) *Plan {
 				sees = append(sees, posenc.Seen{Node: int32(s), Base: int32(6 * rapid.IntRange(0, 3).Draw(t, "at"))})
 			}
 		}
-		if _, err := b.Add(node, sees...); err != nil { // a repair of a repair
+		if _, err := b.Add(node, sees...); err != nil { // a repair of a repair, or of one of a group
 			node.Repair = posenc.Repair{}
 			_, err = b.Add(node, sees...)
 			require.NoError(t, err)

@@ -32,7 +32,7 @@ func Stretches(node int, tokens []int) []Stretch {
 // entries are not looked at, and it may be nil if there is no such node.
 //
 // A layout in which a node sees both a repair and its origin, or two repairs of one origin, is an error: it would see the
-// stretches that they share twice.
+// stretches that they share twice. So is one with a ranked source that falls into stretches, which are not ranked as one.
 func (l *Layout) Lower(repaired [][]int) (*Layout, []Stretch, error) {
 	if !slices.ContainsFunc(l.nodes, func(n Node) bool { return !n.Repair.IsZero() }) {
 		return l, l.whole(), nil
@@ -45,10 +45,16 @@ func (l *Layout) Lower(repaired [][]int) (*Layout, []Stretch, error) {
 			return nil, nil, fmt.Errorf("posenc: node %d (%s): %w", i, l.nodes[i], err)
 		}
 	}
-	for i := range l.nodes {
-		if err := w.add(i); err != nil {
+	for i := 0; i < len(l.nodes); {
+		lo, hi := l.Group(i)
+		add := func() error { return w.add(i) }
+		if hi-lo > 1 {
+			add = func() error { return w.addGroup(lo, hi) }
+		}
+		if err := add(); err != nil {
 			return nil, nil, fmt.Errorf("posenc: node %d (%s): %w", i, l.nodes[i], err)
 		}
+		i = hi
 	}
 	out, err := w.b.Layout()
 	return out, w.from, err
@@ -120,11 +126,9 @@ func (w *lowering) add(i int) error {
 			from = to
 		}
 	}
-	var sees []Seen // without the node itself
-	for _, s := range w.l.Sees(i) {
-		for _, v := range w.views[s.Node] {
-			sees = append(sees, Seen{Node: v.node, Base: s.Base + int32(v.at), Score: s.Score})
-		}
+	sees, err := w.sees(i)
+	if err != nil {
+		return err
 	}
 	var kept []piece // of the origin
 	if !n.Repair.IsZero() {
@@ -146,8 +150,8 @@ func (w *lowering) add(i int) error {
 		for _, v := range w.views[i] {
 			list = append(list, Seen{Node: v.node, Base: int32(n.Base + v.at)})
 		}
-		if len(w.b.l.seen)+len(list) > MaxEdges {
-			return fmt.Errorf("without repairs there are more than %d edges", MaxEdges)
+		if err := w.room(len(list)); err != nil {
+			return err
 		}
 		node := n
 		node.Base, node.Len, node.Repair = n.Base+s.From, s.To-s.From, Repair{}
@@ -159,5 +163,48 @@ func (w *lowering) add(i int) error {
 		w.views[i] = append(w.views[i], piece{int32(at), s.From})
 	}
 	w.views[i] = append(w.views[i], kept...)
+	return nil
+}
+
+// addGroup adds the nodes [lo, hi), which are encoded together. None is a repair or repaired.
+func (w *lowering) addGroup(lo, hi int) error {
+	for i := lo; i < hi; i++ {
+		w.views[i] = []piece{{node: int32(w.b.Len() + i - lo)}}
+		w.from = append(w.from, Stretch{Node: i, To: w.l.nodes[i].Len})
+	}
+	lists := make([][]Seen, hi-lo)
+	for k := range lists {
+		var err error
+		if lists[k], err = w.sees(lo + k); err != nil {
+			return err
+		}
+		if err := w.room(len(lists[k])); err != nil {
+			return err
+		}
+	}
+	_, err := w.b.AddGroup(w.l.nodes[lo:hi], lists)
+	return err
+}
+
+// sees returns what node i sees, without itself.
+func (w *lowering) sees(i int) ([]Seen, error) {
+	var sees []Seen
+	for _, s := range w.l.Sees(i) {
+		views := w.views[s.Node]
+		if s.Ranked && len(views) > 1 {
+			return nil, fmt.Errorf("its ranked source %d (%s) falls into stretches", s.Node, w.l.nodes[s.Node])
+		}
+		for _, v := range views {
+			sees = append(sees, Seen{Node: v.node, Base: s.Base + int32(v.at), Score: s.Score, Ranked: s.Ranked})
+		}
+	}
+	return sees, nil
+}
+
+// room says whether there is room for more edges.
+func (w *lowering) room(edges int) error {
+	if len(w.b.l.seen)+edges > MaxEdges {
+		return fmt.Errorf("without repairs there are more than %d edges", MaxEdges)
+	}
 	return nil
 }

@@ -109,14 +109,24 @@ func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if err := printMask(w, p, block); err != nil {
+	atMost := ""
+	lowered, err := p.Lower(nil)
+	switch {
+	case errors.Is(err, graphkv.ErrRepairUnknown):
+		atMost = "at most "
+		fmt.Fprintf(w, "\nno mask: %s\n\n", trimName(err.Error()))
+	case err != nil:
 		return err
+	default:
+		if err := printMask(w, lowered, block); err != nil {
+			return err
+		}
 	}
 	cost := p.Cost()
 	fmt.Fprintf(w, "%d nodes, %d edges, %d tokens to encode when nothing is cached, %d when all passages are\n",
 		cost.Nodes, cost.Edges, cost.Tokens, cost.QueryTokens)
-	fmt.Fprintf(w, "%d attention pairs per layer and head, %.0f%% of a causal text of as many tokens\n",
-		cost.Pairs, 100*float64(cost.Pairs)/float64(cost.CausalPairs))
+	fmt.Fprintf(w, "%s%d attention pairs per layer and head, %.0f%% of a causal text of as many tokens\n",
+		atMost, cost.Pairs, 100*float64(cost.Pairs)/float64(cost.CausalPairs))
 	if c != nil {
 		kv, err := c.KVShape().Bytes(l.Tokens())
 		if err != nil {
@@ -130,24 +140,16 @@ func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
 	return nil
 }
 
-// printMask draws the plan's mask, unless it is known only when the plan is run.
+// printMask draws the mask of a plan without repairs.
 func printMask(w io.Writer, p *graphkv.Plan, block int) error {
-	lowered, err := p.Lower(nil)
-	switch {
-	case errors.Is(err, graphkv.ErrRepairUnknown):
-		_, err = fmt.Fprintf(w, "\nno mask: %v\n\n", trimName(err.Error()))
-		return err
-	case err != nil:
-		return err
-	}
 	if block == 0 {
-		for block = 1; block*pictureBlocks < lowered.Layout().Tokens(); block *= 2 {
+		for block = 1; block*pictureBlocks < p.Layout().Tokens(); block *= 2 {
 		}
 	}
-	m, err := lowered.Mask(block)
+	m, err := p.Mask(block)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\nmask, %d tokens a block (# full, + partial, . empty)\n%s\n", block, m.Picture(2*pictureBlocks, lowered.ID))
+	_, err = fmt.Fprintf(w, "\nmask, %d tokens a block (# full, + partial, . empty)\n%s\n", block, m.Picture(2*pictureBlocks, p.ID))
 	return err
 }
