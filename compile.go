@@ -24,6 +24,7 @@ type CompileOptions struct {
 	Context   int       // positions allowed; 0: no limit
 	// PromptTokens bounds the tokens of all nodes together; 0: [DefaultPromptTokens].
 	PromptTokens int
+	Heads        int // query heads of the model, which [Request.Biases] are for
 }
 
 // Compile lowers a request to a plan without a model. [Engine.Compile] does it for
@@ -47,6 +48,9 @@ func Compile(r *Request, o CompileOptions) (*Plan, error) {
 	}
 	layout, err := c.layout()
 	if err != nil {
+		return nil, err
+	}
+	if layout, err = c.bias(layout, o.Heads); err != nil {
 		return nil, err
 	}
 	p := c.plan(layout)
@@ -125,17 +129,32 @@ func (c *compiler) checkSize(o CompileOptions) error {
 	for _, n := range c.lengths {
 		sum += n
 	}
-	copies := 1 // of every segment
+	copies, origins := 1, 0 // of every segment, of those that are repaired
 	switch c.strategy() {
 	case GraphKV, GraphKVTopK:
 		copies = 2
 	case DAG:
 		copies += min(c.r.Rounds, limit)
+	case CacheBlend:
+		origins = c.origins(posenc.Repair{Fraction: c.r.Repair.fraction()})
+	case EPIC:
+		origins = c.origins(posenc.Repair{First: c.r.Repair.first()})
 	}
-	if tokens := len(c.prefix) + copies*sum + len(c.query); tokens > limit {
+	if tokens := len(c.prefix) + copies*sum + origins + len(c.query); tokens > limit {
 		return &PromptError{Tokens: tokens, Limit: limit}
 	}
 	return nil
+}
+
+// origins returns the number of tokens that are encoded alone to be repaired.
+func (c *compiler) origins(r posenc.Repair) int {
+	sum := 0
+	for i, n := range c.lengths {
+		if k := r.Tokens(n); 0 < k && k < n && (i > 0 || len(c.prefix) > 0) {
+			sum += n
+		}
+	}
+	return sum
 }
 
 func (c *compiler) layout() (*posenc.Layout, error) {
@@ -149,6 +168,8 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.PCW(prefix, lengths, query)
 	case APE:
 		return posenc.APE(prefix, lengths, c.r.APE.options(), query)
+	case PINE:
+		return posenc.PINE(prefix, lengths, query)
 	case GraphKV:
 		return posenc.GraphKV(prefix, lengths, query)
 	case GraphKVTopK:
@@ -170,6 +191,10 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.EgoBatch(prefix, lengths, egos, query)
 	case DAG:
 		return c.dag()
+	case CacheBlend:
+		return posenc.CacheBlend(prefix, lengths, query, c.r.Repair.fraction())
+	case EPIC:
+		return posenc.EPIC(prefix, lengths, query, c.r.Repair.first())
 	}
 	return nil, fmt.Errorf("graphkv: unknown strategy %q (have %v)", c.r.Strategy, Strategies())
 }

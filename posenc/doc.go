@@ -27,6 +27,6 @@
 //
 // # Presets
 //
-// Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch and DAG build the layouts of Graph-KV (Wang et al., 2025), of
-// the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
+// Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend and EPIC build the layouts of Graph-KV (Wang et
+// al., 2025), of the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
 package posenc

@@ -40,7 +40,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 type ofRequest struct{ slog.Handler }
 
 func (h ofRequest) Handle(ctx context.Context, r slog.Record) error {
-	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+	if x, ok := ctx.Value(logEntryKey{}).(*logEntry); ok {
 		r.AddAttrs(slog.String("request_id", x.id))
 	}
 	return h.Handler.Handle(ctx, r)
@@ -49,20 +49,20 @@ func (h ofRequest) Handle(ctx context.Context, r slog.Record) error {
 func (h ofRequest) WithAttrs(a []slog.Attr) slog.Handler { return ofRequest{h.Handler.WithAttrs(a)} }
 func (h ofRequest) WithGroup(name string) slog.Handler   { return ofRequest{h.Handler.WithGroup(name)} }
 
-// exchange is a request and its answer, for the log.
-type exchange struct {
+// logEntry is a request and its answer, for the log.
+type logEntry struct {
 	id      string
 	request server.Request // as far as it has got to the server
 	outcome server.Outcome
 	trace   string
 }
 
-type exchangeKey struct{}
+type logEntryKey struct{}
 
 // exchangeObserver notes what the server says about a request.
 func exchangeObserver() server.Observer {
 	return server.Observer{Finished: func(ctx context.Context, r server.Request, o server.Outcome) {
-		if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		if x, ok := ctx.Value(logEntryKey{}).(*logEntry); ok {
 			x.request, x.outcome, x.trace = r, o, tracing.ID(ctx)
 		}
 	}}
@@ -76,12 +76,12 @@ var requestID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
 func logRequests(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: r.Header.Get("X-Request-Id")}
+		x := &logEntry{id: r.Header.Get("X-Request-Id")}
 		if !requestID.MatchString(x.id) {
 			x.id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", x.id)
-		ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+		ctx := context.WithValue(r.Context(), logEntryKey{}, x)
 		seen := &seenWriter{ResponseWriter: w}
 		defer func() {
 			v := recover()
@@ -103,7 +103,7 @@ func logRequests(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-func (x *exchange) log(ctx context.Context, log *slog.Logger, r *http.Request, w *seenWriter, took time.Duration) {
+func (x *logEntry) log(ctx context.Context, log *slog.Logger, r *http.Request, w *seenWriter, took time.Duration) {
 	status, route := w.status, x.request.Route
 	if x.outcome.Status != 0 {
 		status = x.outcome.Status

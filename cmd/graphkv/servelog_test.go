@@ -150,7 +150,7 @@ func TestLinesNameTheirRequest(t *testing.T) {
 	var log bytes.Buffer
 	logger, err := newLogger(&log, "json", "warn")
 	require.NoError(t, err)
-	ctx := context.WithValue(t.Context(), exchangeKey{}, &exchange{id: "abc"})
+	ctx := context.WithValue(t.Context(), logEntryKey{}, &logEntry{id: "abc"})
 	logger.With("a", 1).WithGroup("g").WarnContext(ctx, "odd", "b", 2)
 	logger.InfoContext(ctx, "not shown")
 	require.Contains(t, log.String(), `"request_id":"abc"`)

@@ -20,6 +20,7 @@ import (
 	"github.com/graphkv/graphkv/server"
 	"github.com/graphkv/graphkv/server/access"
 	"github.com/graphkv/graphkv/server/metrics"
+	"github.com/graphkv/graphkv/server/page"
 	"github.com/graphkv/graphkv/server/tracing"
 )
 
@@ -169,7 +170,7 @@ func (r *running) handler(keyed bool) http.Handler {
 	if !keyed && r.metricsAddress == "" { // they tell of all namespaces
 		mux.Handle("GET /metrics", r.guardOpen(r.metrics.Handler(), r.metrics.Refused))
 	}
-	mux.Handle("/", logRequests(r.log, api))
+	mux.Handle("/", logRequests(r.log, page.Handler(api))) // the page is the same for everybody; what it asks for is not
 	return mux
 }
 

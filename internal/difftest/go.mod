@@ -6,6 +6,7 @@ require (
 	github.com/gpustack/gguf-parser-go v0.28.1
 	github.com/graphkv/graphkv v0.0.0
 	github.com/stretchr/testify v1.12.1
+	github.com/yuin/goldmark v1.8.4
 )
 
 require (
