@@ -213,6 +213,7 @@ func TestServeWithKeys(t *testing.T) {
 		return s.status("GET", "/v1/models", "", "Authorization", "Bearer "+key)
 	}
 	require.Equal(t, 200, s.status("GET", "/readyz", ""), "needs no key")
+	require.Equal(t, 200, s.status("GET", "/", ""), "the page needs none either, only what it asks for")
 	require.Equal(t, 401, s.status("GET", "/v1/models", ""))
 	require.Equal(t, 401, s.status("GET", "/no/such/path", ""))
 	require.Equal(t, 401, s.status("GET", "/metrics", "", "Authorization", "Bearer wrong"))
