@@ -4,12 +4,14 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/model/chat"
+	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/sample"
 )
 
@@ -230,25 +232,14 @@ func (x *exchange) converse(messages []chat.Message, e *extension) (*graphkv.Req
 
 // tokens tokenises pieces of a conversation.
 func (s *Server) tokens(pieces []chat.Piece) graphkv.Piece {
-	var ids []int32
-	for _, p := range pieces {
-		ids = s.engine.Tokenizer().Encode(ids, p.Text, p.Special)
-	}
-	return graphkv.Tokens(ids...)
+	return graphkv.Tokens(chat.Encode(nil, s.engine.Tokenizer(), pieces)...)
 }
 
 // templateOf reads the model's chat template; nil if it has none.
 func templateOf(e *graphkv.Engine) (*chat.Template, error) {
-	source, err := e.Metadata().String("tokenizer.chat_template")
-	if err != nil {
+	t, err := chat.FromGGUF(e.Metadata(), e.Tokenizer())
+	if errors.Is(err, gguf.ErrMissing) {
 		return nil, nil
 	}
-	t := e.Tokenizer()
-	name := func(id int32, ok bool) string {
-		if !ok {
-			return ""
-		}
-		return t.Token(id)
-	}
-	return chat.New(source, name(t.BOS()), name(t.EOS()))
+	return t, err
 }

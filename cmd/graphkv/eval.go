@@ -16,6 +16,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/eval"
+	"github.com/graphkv/graphkv/model/chat"
 	"github.com/graphkv/graphkv/model/gguf"
 )
 
@@ -154,7 +155,7 @@ func (v *evaluation) frame(cmd *cobra.Command, e *graphkv.Engine) (eval.Frame, e
 	if err != nil {
 		return eval.Frame{}, err
 	}
-	return eval.Frame{Before: words.encode(before), After: words.encode(after)}, nil
+	return eval.Frame{Before: chat.Encode(nil, words.tokenizer, before), After: chat.Encode(nil, words.tokenizer, after)}, nil
 }
 
 // leaveOut drops presets that the data cannot be put under, if they were not named.

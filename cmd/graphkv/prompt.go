@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/graphkv/graphkv"
@@ -20,17 +21,10 @@ type vocabulary struct {
 
 // newVocabulary reads the chat template of the model that t belongs to.
 func newVocabulary(f *gguf.File, t *tokenizer.Tokenizer) (*vocabulary, error) {
-	source, err := f.String("tokenizer.chat_template")
-	if err != nil {
+	c, err := chat.FromGGUF(f, t)
+	if errors.Is(err, gguf.ErrMissing) {
 		return nil, fmt.Errorf("%w; a model without a chat template needs --request", err)
 	}
-	name := func(id int32, ok bool) string {
-		if !ok {
-			return ""
-		}
-		return t.Token(id)
-	}
-	c, err := chat.New(source, name(t.BOS()), name(t.EOS()))
 	if err != nil {
 		return nil, err
 	}
@@ -46,10 +40,10 @@ func (v *vocabulary) request(d *documents) (*graphkv.Request, error) {
 		return nil, err
 	}
 	words := eval.RAG.Wording()
-	prefix := v.encode(before)
+	prefix := chat.Encode(nil, v.tokenizer, before)
 	prefix = v.tokenizer.Encode(prefix, words.Instruction, false)
 	query := v.tokenizer.Encode(nil, words.Before+d.Question+words.After, false)
-	query = append(query, v.encode(after)...)
+	query = chat.Encode(query, v.tokenizer, after)
 	r := &graphkv.Request{Prefix: graphkv.Tokens(prefix...), Query: graphkv.Tokens(query...), Center: d.Center}
 	for _, doc := range d.Documents {
 		r.Segments = append(r.Segments, graphkv.Segment{ID: doc.ID, Text: eval.RAG.Block(eval.Document{Title: doc.Title, Text: doc.Text})})
@@ -58,12 +52,4 @@ func (v *vocabulary) request(d *documents) (*graphkv.Request, error) {
 		}
 	}
 	return r, nil
-}
-
-func (v *vocabulary) encode(pieces []chat.Piece) []int32 {
-	var ids []int32
-	for _, p := range pieces {
-		ids = v.tokenizer.Encode(ids, p.Text, p.Special)
-	}
-	return ids
 }

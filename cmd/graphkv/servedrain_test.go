@@ -87,7 +87,7 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	var load sync.WaitGroup
 	for c := range clients {
 		load.Go(func() {
-			for i := c; ; i = (i + clients) % prompts {
+			for i := c % prompts; ; i = (i + 1) % prompts {
 				before := told.Load()
 				o := s.stream(questions[i], func() { inFlight.Add(1) })
 				switch {

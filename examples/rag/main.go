@@ -22,6 +22,7 @@ import (
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/hub"
+	"github.com/graphkv/graphkv/model/chat"
 )
 
 type options struct {
@@ -75,7 +76,11 @@ func run(ctx context.Context, o options, question string) error {
 		return err
 	}
 	defer engine.Close()
-	a := &assistant{engine: engine, corpus: c, options: o}
+	template, err := chat.FromGGUF(engine.Metadata(), engine.Tokenizer())
+	if err != nil {
+		return err
+	}
+	a := &assistant{engine: engine, template: template, corpus: c, options: o}
 	if o.warm {
 		if err := a.warm(ctx); err != nil {
 			return err
@@ -92,9 +97,10 @@ func run(ctx context.Context, o options, question string) error {
 
 // assistant answers questions over a corpus.
 type assistant struct {
-	engine *graphkv.Engine
-	corpus *corpus
-	index  *index
+	engine   *graphkv.Engine
+	template *chat.Template
+	corpus   *corpus
+	index    *index
 	options
 }
 
@@ -211,9 +217,16 @@ func (a *assistant) expand(hits []string) ([]int, error) {
 
 // request puts the chosen passages, the links among them and the question together.
 func (a *assistant) request(chosen []int, question string) (*graphkv.Request, error) {
+	before, after, err := a.template.Wrap("Answer from the manual pages below.")
+	if err != nil {
+		return nil, err
+	}
+	// The question is foreign text: it must not become a special token. The template's own text holds some.
+	t := a.engine.Tokenizer()
+	query := chat.Encode(t.Encode(nil, "Question: "+question, false), t, after)
 	r := &graphkv.Request{
 		Strategy: graphkv.Strategy(a.strategy), TopK: 3, Rounds: 1, VisibleRounds: []int{0, 1}, MaxTokens: 80, Stop: []string{"\n\n"},
-		Prefix: graphkv.Text("<|im_start|>system\nAnswer from the manual pages below.<|im_end|>\n<|im_start|>user\n"),
+		Prefix: graphkv.Tokens(chat.Encode(nil, t, before)...), Query: graphkv.Tokens(query...),
 	}
 	g, err := a.corpus.Induced(chosen)
 	if err != nil {
@@ -225,10 +238,6 @@ func (a *assistant) request(chosen []int, question string) (*graphkv.Request, er
 			r.Edges = append(r.Edges, graphkv.Edge{g.ID(int(s)), g.ID(i)})
 		}
 	}
-	// The question is foreign text: it must not become a special token.
-	t := a.engine.Tokenizer()
-	query := t.Encode(nil, "Question: "+question, false)
-	r.Query = graphkv.Tokens(t.Encode(query, "<|im_end|>\n<|im_start|>assistant\n", true)...)
 	r.Center = r.Segments[len(r.Segments)-1].ID
 	if r.Strategy == graphkv.DAG {
 		r.Center = ""

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/model/chat"
 )
 
 func TestPagesBecomeAGraph(t *testing.T) {
@@ -44,7 +45,9 @@ func TestSearchAndExpansion(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"tide(7)/1"}, hits)
 	e := tinyEngine(t)
-	a := &assistant{engine: e, corpus: c, index: x, options: options{hits: 1, hops: 2, budget: 10000, strategy: "dag"}}
+	template, err := chat.New("{% for m in messages %}{{ m.role + ':' + m.content + ';' }}{% endfor %}", "", "")
+	require.NoError(t, err)
+	a := &assistant{engine: e, template: template, corpus: c, index: x, options: options{hits: 1, hops: 2, budget: 10000, strategy: "dag"}}
 	chosen, err := a.expand(hits)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 2, 3}, chosen, "what it links to comes before it, the farthest first")
