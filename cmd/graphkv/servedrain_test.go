@@ -51,8 +51,9 @@ func (s *served) stream(body string, began func()) (out streamed) {
 		if json.Unmarshal([]byte(data), &event) != nil || len(event.Choices) == 0 {
 			continue
 		}
-		if text.Len() == 0 && began != nil {
+		if began != nil {
 			began()
+			began = nil
 		}
 		text.WriteString(event.Choices[0].Text)
 	}
@@ -87,7 +88,7 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	var load sync.WaitGroup
 	for c := range clients {
 		load.Go(func() {
-			for i := c; ; i = (i + clients) % prompts {
+			for i := c % prompts; ; i = (i + 1) % prompts {
 				before := told.Load()
 				o := s.stream(questions[i], func() { inFlight.Add(1) })
 				switch {
