@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,10 +31,19 @@ const commandVariable = "GRAPHKV_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(commandVariable) != "" {
+		if runtime.GOOS != "windows" {
+			go endWithTest()
+		}
 		main()
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// endWithTest ends the process when the test's is gone, a panic or a time-out having left it no time to do so: its end of a pipe is closed then.
+func endWithTest() {
+	io.Copy(io.Discard, os.NewFile(3, "the test"))
+	os.Exit(3)
 }
 
 // process returns the command, to be run as a process of its own.
@@ -43,6 +53,12 @@ func process(t testing.TB, stdin string, args ...string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), commandVariable+"=1", folderVariable+"="+t.TempDir())
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Stderr = new(bytes.Buffer)
+	if runtime.GOOS != "windows" {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		t.Cleanup(func() { r.Close(); w.Close() })
+		cmd.ExtraFiles = []*os.File{r}
+	}
 	return cmd
 }
 

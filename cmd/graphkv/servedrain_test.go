@@ -51,8 +51,9 @@ func (s *served) stream(body string, began func()) (out streamed) {
 		if json.Unmarshal([]byte(data), &event) != nil || len(event.Choices) == 0 {
 			continue
 		}
-		if text.Len() == 0 && began != nil {
+		if began != nil {
 			began()
+			began = nil
 		}
 		text.WriteString(event.Choices[0].Text)
 	}
