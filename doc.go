@@ -72,6 +72,14 @@
 // relevance to the query, or by any function. They are added to attention scores, and
 // belong to the keys of what reads through them.
 //
+// # What was read
+//
+// [Engine.Explain] says how much of the attention of every target, of the query and of
+// the answer went to each of its sources, per layer and head, and how alike a node's
+// tokens become from layer to layer. [Engine.OrderSensitivity] says how much an answer
+// depends on the order of the segments. [Plan.Graph] makes a picture of it all, see
+// package draw.
+//
 // # What is exact
 //
 // Keys are rotated once, at local positions, when they are encoded; a source
