@@ -263,3 +263,27 @@ func TestNarrowKernels(t *testing.T) {
 		}
 	}
 }
+
+// Keys can be written and read by themselves.
+func TestKeysAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, f := range Formats() {
+		x, y := NewKV(f, 2, 5, 40), NewKV(f, 2, 5, 40)
+		for i := range 40 {
+			k, v := make([]float32, 10), make([]float32, 10)
+			for e := range k {
+				k[e], v[e] = float32(r.NormFloat64()), float32(r.NormFloat64())
+			}
+			x.Store(i, k, v)
+			y.Store(i, make([]float32, 10), v)
+			y.Store(i, k, nil)
+		}
+		require.Equal(t, x, y)
+		for i := range 40 {
+			k, v, alone := make([]float32, 10), make([]float32, 10), make([]float32, 10)
+			x.Load(i, k, v)
+			x.Load(i, alone, nil)
+			require.Equal(t, k, alone)
+		}
+	}
+}

@@ -113,12 +113,13 @@ func (x KV) HeadDim() int { return x.headDim }
 // Tokens returns the number of tokens that there is room for.
 func (x KV) Tokens() int { return x.tokens }
 
-// Store writes token i: its key and its value, each [KVHeads][HeadDim]. It panics if i or a length is out of range.
+// Store writes token i: its key and its value, each [KVHeads][HeadDim]. Without a value, nil, only the key is written. It panics if i or
+// a length is out of range.
 func (x KV) Store(i int, k, v []float32) {
 	x.checkToken(i, k, v)
 	d := x.headDim
 	for h := range x.kvHeads {
-		k, v, at := k[h*d:(h+1)*d], v[h*d:(h+1)*d], i&(panelKeys-1)
+		k, v, at := head(k, h, d), head(v, h, d), i&(panelKeys-1)
 		switch x.format {
 		case F32:
 			keys, values := numbers[float32](x, h, i, 1)
@@ -130,52 +131,83 @@ func (x KV) Store(i int, k, v []float32) {
 		case I8:
 			keys, values := numbers[int8](x, h, i, 1)
 			ks, vs := x.scales(h, i, 1)
-			ks[at], vs[0] = scaleI8(k), scaleI8(v)
-			invK, invV := inverseI8(ks[at]), inverseI8(vs[0])
+			ks[at] = scaleI8(k)
+			inverse := inverseI8(ks[at])
 			for e, y := range k {
-				keys[at+e*panelKeys], values[e] = toI8(y*invK), toI8(v[e]*invV)
+				keys[at+e*panelKeys] = toI8(y * inverse)
+			}
+			if v != nil {
+				vs[0] = scaleI8(v)
+				inverse = inverseI8(vs[0])
+			}
+			for e, y := range v {
+				values[e] = toI8(y * inverse)
 			}
 		case F16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e, y := range k {
-				keys[at+e*panelKeys], values[e] = toF16(y), toF16(v[e])
+				keys[at+e*panelKeys] = toF16(y)
+			}
+			for e, y := range v {
+				values[e] = toF16(y)
 			}
 		case BF16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e, y := range k {
-				keys[at+e*panelKeys], values[e] = toBF16(y), toBF16(v[e])
+				keys[at+e*panelKeys] = toBF16(y)
+			}
+			for e, y := range v {
+				values[e] = toBF16(y)
 			}
 		}
 	}
 }
 
-// Load reads what Store wrote for token i, as the kernels see it.
+// head returns head h of a key or a value, nil if there is none.
+func head(x []float32, h, d int) []float32 {
+	if x == nil {
+		return nil
+	}
+	return x[h*d : (h+1)*d]
+}
+
+// Load reads what Store wrote for token i, as the kernels see it; with nil for v, the key alone.
 func (x KV) Load(i int, k, v []float32) {
 	x.checkToken(i, k, v)
 	d := x.headDim
 	for h := range x.kvHeads {
-		k, v, at := k[h*d:(h+1)*d], v[h*d:(h+1)*d], i&(panelKeys-1)
+		k, v, at := head(k, h, d), head(v, h, d), i&(panelKeys-1)
 		switch x.format {
 		case F32:
 			keys, values := numbers[float32](x, h, i, 1)
 			for e := range k {
-				k[e], v[e] = keys[at+e*panelKeys], values[e]
+				k[e] = keys[at+e*panelKeys]
 			}
+			copy(v, values)
 		case I8:
 			keys, values := numbers[int8](x, h, i, 1)
 			ks, vs := x.scales(h, i, 1)
 			for e := range k {
-				k[e], v[e] = float32(keys[at+e*panelKeys])*ks[at], float32(values[e])*vs[0]
+				k[e] = float32(keys[at+e*panelKeys]) * ks[at]
+			}
+			for e := range v {
+				v[e] = float32(values[e]) * vs[0]
 			}
 		case F16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e := range k {
-				k[e], v[e] = fromF16(keys[at+e*panelKeys]), fromF16(values[e])
+				k[e] = fromF16(keys[at+e*panelKeys])
+			}
+			for e := range v {
+				v[e] = fromF16(values[e])
 			}
 		case BF16:
 			keys, values := numbers[uint16](x, h, i, 1)
 			for e := range k {
-				k[e], v[e] = fromBF16(keys[at+e*panelKeys]), fromBF16(values[e])
+				k[e] = fromBF16(keys[at+e*panelKeys])
+			}
+			for e := range v {
+				v[e] = fromBF16(values[e])
 			}
 		}
 	}
@@ -185,7 +217,7 @@ func (x KV) checkToken(i int, k, v []float32) {
 	if uint(i) >= uint(x.tokens) {
 		panic(fmt.Sprintf("attention: token %d of a KV of %d", i, x.tokens))
 	}
-	if n := x.kvHeads * x.headDim; len(k) != n || len(v) != n {
+	if n := x.kvHeads * x.headDim; len(k) != n || v != nil && len(v) != n {
 		panic(fmt.Sprintf("attention: key and value of %d and %d numbers, want %d", len(k), len(v), n))
 	}
 }

@@ -32,7 +32,7 @@ type ranking struct {
 	plain []plainKeys
 	used  int // of plain
 	tasks []unrotateTask
-	k, v  []float32 // [workers][KVHeads·HeadDim]
+	keys  []float32 // [workers][storeRows][KVHeads·HeadDim]
 	model *Model
 	body  func(worker, task int)
 }
@@ -134,23 +134,23 @@ func (m *Model) unrotate(s *ranking, layer int, runs []Run) {
 			}
 		}
 	}
-	if n := m.pool.Workers() * c.KVHeads * c.HeadDim; len(s.k) < n {
-		s.k, s.v = make([]float32, n), make([]float32, n)
+	if n := m.pool.Workers() * storeRows * c.KVHeads * c.HeadDim; len(s.keys) < n {
+		s.keys = make([]float32, n)
 	}
 	m.pool.For(len(s.tasks), s.body)
 	clear(s.tasks)
 }
 
 func (s *ranking) block(worker, task int) {
-	t, d := &s.tasks[task], s.model.config.HeadDim
-	width := s.model.config.KVHeads * d
-	k, v := s.k[worker*width:(worker+1)*width], s.v[worker*width:(worker+1)*width]
-	for i := t.at; i < t.at+t.n; i++ {
-		t.src.Load(i, k, v)
-		for h := 0; h < width; h += d {
-			s.model.rope.Unrotate(k[h:h+d], i)
-		}
-		t.dst.Store(i, k, v)
+	t, heads := &s.tasks[task], s.model.config.KVHeads
+	width := heads * s.model.config.HeadDim
+	k := s.keys[worker*storeRows*width:][:t.n*width]
+	for i := range t.n {
+		t.src.Load(t.at+i, k[i*width:(i+1)*width], nil)
+	}
+	s.model.rope.UnrotateTokens(k, heads, t.at)
+	for i := range t.n {
+		t.dst.Store(t.at+i, k[i*width:(i+1)*width], nil)
 	}
 }
 

@@ -165,6 +165,16 @@ func (r *RoPE) Unrotate(x []float32, pos int) {
 	r.turn(x, x, r.place(1, 1), pos, -1, r.invMag, 1)
 }
 
+// UnrotateTokens is the inverse of RotateTokens up to rounding. It panics if the length of x is wrong.
+func (r *RoPE) UnrotateTokens(x []float32, heads, pos int) {
+	tokens := 0
+	if heads > 0 {
+		tokens = len(x) / (heads * r.headDim)
+	}
+	r.check(x, tokens*heads)
+	r.turn(x, x, r.place(tokens, heads), pos, -1, r.invMag, 1)
+}
+
 func (r *RoPE) check(x []float32, heads int) {
 	if heads < 0 || len(x) != heads*r.headDim {
 		panic(fmt.Sprintf("posenc: vector of length %d, want %d heads of %d dimensions", len(x), heads, r.headDim))

@@ -157,6 +157,12 @@ func testRotateToEqualsRotateAndScale(t *testing.T) {
 				tokens := append([]float32(nil), x...)
 				r.RotateTokens(tokens, p.Heads, pos)
 				require.Equal(t, want, tokens, "%s from %d", name, pos)
+				back := append([]float32(nil), tokens...)
+				for h := range p.Rows * p.Heads {
+					r.Unrotate(back[h*c.HeadDim:][:c.HeadDim], pos+h/p.Heads)
+				}
+				r.UnrotateTokens(tokens, p.Heads, pos)
+				require.Equal(t, back, tokens, "%s back from %d", name, pos)
 				for i := range want {
 					want[i] *= scale
 				}
