@@ -369,17 +369,16 @@ func (s *session) wait(ctx context.Context) error {
 	i := s.foreign[0]
 	n := &s.nodes[i]
 	h, err := n.flight.Wait(ctx)
-	switch {
-	case err == nil:
-		n.handle, n.kv, n.flight = h, h.KV(), nil
-	case errors.Is(err, kvcache.ErrRetry):
-		if !s.claim(i) {
-			return nil // yet another request has it: wait again
-		}
-	default:
+	if err != nil && !errors.Is(err, kvcache.ErrRetry) {
 		return err
 	}
 	s.foreign = s.foreign[1:]
+	if err == nil {
+		n.handle, n.kv, n.flight = h, h.KV(), nil
+	} else if !s.claim(i) { // yet another request has it: wait again
+		s.foreign = append(s.foreign, i)
+		s.sortForeign()
+	}
 	return nil
 }
 
