@@ -14,6 +14,7 @@ var about = map[Strategy]string{
 	Ego:         "one passage, the centre, reads all others",
 	EgoBatch:    "several ego graphs side by side",
 	DAG:         "every passage reads those that it links to, for any number of rounds",
+	HDT:         "the sentences of Markdown passages, and anchors of sentences, sections and passages (Hierarchical Document Transformer)",
 	CacheBlend:  "one text from passages encoded alone, of which the tokens that deviate most are encoded again",
 	EPIC:        "one text from passages encoded alone, of which the first tokens are encoded again",
 }

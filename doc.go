@@ -48,6 +48,12 @@
 //     cycles. Segments of one depth share a range of positions or, on request, all
 //     stand one after the other. The query sees every segment's last round, or the
 //     rounds that the request names.
+//   - [HDT]: a segment is a document of sections of sentences, found in its Markdown,
+//     with an anchor for the document and for every section and sentence. Anchors see
+//     their siblings, their parent and their children, words their sentence and its
+//     anchor; a document is encoded as one and sees neither the prefix nor others. The
+//     query sees the prefix and all anchors and words, end to end (Hierarchical Document
+//     Transformer, He et al., 2024).
 //   - [CacheBlend]: as Sequential, but of every segment that has something before it, it
 //     takes the keys and values of the segment encoded alone, as in Block, and encodes
 //     ⌈ρL_i⌉ of its tokens again: those whose keys and values in the second layer differ
@@ -65,6 +71,14 @@
 // by the distance of segments in order or over edges, by random walks, by relation, by
 // relevance to the query, or by any function. They are added to attention scores, and
 // belong to the keys of what reads through them.
+//
+// # What was read
+//
+// [Engine.Explain] says how much of the attention of every target, of the query and of
+// the answer went to each of its sources, per layer and head, and how alike a node's
+// tokens become from layer to layer. [Engine.OrderSensitivity] says how much an answer
+// depends on the order of the segments. [Plan.Graph] makes a picture of it all, see
+// package draw.
 //
 // # What is exact
 //

@@ -369,15 +369,18 @@ func (s *session) wait(ctx context.Context) error {
 	i := s.foreign[0]
 	n := &s.nodes[i]
 	h, err := n.flight.Wait(ctx)
-	if err != nil && !errors.Is(err, kvcache.ErrRetry) {
-		return err
-	}
-	s.foreign = s.foreign[1:]
-	if err == nil {
+	switch {
+	case err == nil:
 		n.handle, n.kv, n.flight = h, h.KV(), nil
-	} else if !s.claim(i) { // yet another request has it: wait again
-		s.foreign = append(s.foreign, i)
-		s.sortForeign()
+		s.foreign = s.foreign[1:]
+	case errors.Is(err, kvcache.ErrRetry):
+		s.foreign = s.foreign[1:] // before the claim, which may add what the node repairs
+		if !s.claim(i) {
+			s.foreign = append(s.foreign, i) // yet another request has it: wait again
+			s.sortForeign()
+		}
+	default:
+		return err
 	}
 	return nil
 }

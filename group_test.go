@@ -3,10 +3,12 @@
 package graphkv
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,6 +152,30 @@ func TestGroups(t *testing.T) {
 	ties.requireFew(t)
 }
 
+// Members come from where their group does, and those of an equal group from that.
+func TestOriginsOfMembers(t *testing.T) {
+	f := &freePlan{groups: [][2]int{{0, 2}, {2, 4}, {4, 5}}}
+	for i, tokens := range [][]int32{{1}, {2}, {2}, {1}, {3}} {
+		node := posenc.Node{Segment: i, Base: 1, Len: 1}
+		if i == 4 {
+			node.Kind, node.Segment = posenc.QueryNode, -1
+		}
+		f.nodes, f.tokens = append(f.nodes, node), append(f.tokens, tokens)
+	}
+	f.sees = [][]posenc.Seen{{{Node: 1}}, {{Node: 0}}, {{Node: 3}}, {{Node: 2}}, {{Node: 0}, {Node: 3, Base: 1}}}
+	e := tinyEngine(t)
+	for _, want := range [][]Origin{{Encoded, Encoded, Cached, Cached, Encoded}, {Cached, Cached, Cached, Cached, Encoded}} {
+		var got []Origin
+		_, err := e.Generate(t.Context(), f.plan(t), OnPrepared(func(nodes []NodeOrigin) {
+			for _, n := range nodes {
+				got = append(got, n.Origin)
+			}
+		}))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
 // Keys and values of members depend on what they can reach, and on nothing else.
 func TestPerturbingAMember(t *testing.T) {
 	e := tinyEngine(t, WithCacheBytes(0))
@@ -165,8 +191,8 @@ func TestPerturbingAMember(t *testing.T) {
 		changed.tokens[victim] = slices.Clone(f.tokens[victim])
 		changed.tokens[victim][0] = 5
 		before, after := nodeKV(t, e, p), nodeKV(t, e, changed.plan(t))
-		for i, touched := range dependents(p.layout, func(i int) bool { return i == victim }) {
-			if i < len(before) && !touched {
+		for i, away := range distances(p.layout, func(i int) bool { return i == victim }) {
+			if i < len(before) && away < 0 {
 				require.Equal(t, before[i], after[i], "node %d", i)
 			}
 		}
@@ -346,4 +372,44 @@ func TestNamesAreDistinct(t *testing.T) {
 			note(n.name, "member")
 		}
 	})
+}
+
+// Requests that list a group in different orders at the same time encode it once.
+func TestGroupsAreEncodedOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFreePlan(t)
+		e := openTiny(t)
+		defer e.Close()
+		plans := make([]*Plan, 6)
+		for i := range plans {
+			plans[i] = f.shuffled(t).plan(t)
+		}
+		results := make([]*Result, len(plans))
+		var all sync.WaitGroup
+		for i, p := range plans {
+			all.Go(func() { results[i], _ = e.Generate(context.Background(), p, WithLogits()) })
+		}
+		all.Wait()
+		encoded, query := 0, len(f.tokens[len(f.tokens)-1])
+		for _, r := range results {
+			require.NotNil(t, r)
+			require.Equal(t, results[0].Logits, r.Logits)
+			encoded += r.Usage.EncodedTokens - query
+		}
+		require.LessOrEqual(t, encoded, plans[0].layout.Tokens()-query)
+		require.EqualValues(t, encoded+len(plans)*query, e.Stats().Tokens)
+	})
+}
+
+// An order that changes nothing cannot be felt in an answer.
+func TestPINEFeelsNoOrder(t *testing.T) {
+	e := tinyEngine(t)
+	r := &Request{Strategy: PINE, Query: Tokens(5, 6), MaxTokens: 3}
+	for i := range 5 {
+		r.Segments = append(r.Segments, Segment{ID: fmt.Sprint(i), Tokens: []int32{int32(10 + i), 7, int32(i * i)}})
+	}
+	s, err := e.OrderSensitivity(t.Context(), r, OrderOptions{Permutations: 20})
+	require.NoError(t, err)
+	require.Zero(t, s.MaxDifference)
+	require.EqualValues(t, 1, s.AnswerAgreement)
 }

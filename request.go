@@ -26,13 +26,14 @@ const (
 	Ego         Strategy = "ego"
 	EgoBatch    Strategy = "ego-batch"
 	DAG         Strategy = "dag"
+	HDT         Strategy = "hdt"
 	CacheBlend  Strategy = "cacheblend"
 	EPIC        Strategy = "epic"
 )
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, CacheBlend, EPIC}
+	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, HDT, CacheBlend, EPIC}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
@@ -144,11 +145,13 @@ type Request struct {
 	// APE softens what the query sees of the segments in ape.
 	APE APEParams `json:"ape,omitzero"`
 	// Repair says how much of every segment cacheblend and epic encode again.
-	Repair    RepairParams `json:"repair,omitzero"`
-	Positions Positions    `json:"positions,omitempty"`
-	Prefix    Piece        `json:"prefix,omitzero"`
-	Segments  []Segment    `json:"segments,omitempty"`
-	Edges     []Edge       `json:"edges,omitempty"`
+	Repair RepairParams `json:"repair,omitzero"`
+	// HDT has the anchors of hdt.
+	HDT       HDTParams `json:"hdt,omitzero"`
+	Positions Positions `json:"positions,omitempty"`
+	Prefix    Piece     `json:"prefix,omitzero"`
+	Segments  []Segment `json:"segments,omitempty"`
+	Edges     []Edge    `json:"edges,omitempty"`
 	// Biases say how loudly edges speak, whatever the strategy. They need the number of
 	// the model's heads.
 	Biases Biases `json:"biases,omitempty"`

@@ -44,6 +44,8 @@ func sharedRequests() []*Request {
 		{Strategy: Ego, Center: "s5", Segments: segments[:6], Query: query, MaxTokens: 5},
 		{Strategy: CacheBlend, Segments: segments, Query: query, MaxTokens: 5, Prefix: Tokens(1, 2, 3), Repair: RepairParams{Fraction: new(0.3)}},
 		{Strategy: EPIC, Segments: segments[1:], Query: query, MaxTokens: 5, Repair: RepairParams{First: new(4)}},
+		{Strategy: PINE, Segments: segments, Query: query, MaxTokens: 5, Prefix: Tokens(1, 2, 3)},
+		{Strategy: HDT, Segments: segments[2:], Query: query, MaxTokens: 5, HDT: HDTParams{Document: Tokens(3), Section: Tokens(4), Sentence: Tokens(5)}},
 	}
 }
 
@@ -51,12 +53,13 @@ func sharedRequests() []*Request {
 func sharedTokens(t *testing.T, e *Engine) (tokens int) {
 	seen := map[[32]byte]bool{}
 	for _, q := range sharedRequests() {
-		p := compile(t, e, q)
-		for i, k := range planKeys(t, e, p) {
-			if !seen[k] {
-				tokens += len(p.Tokens(i))
+		s, err := e.keyed(compile(t, e, q))
+		require.NoError(t, err)
+		for _, n := range s.nodes {
+			if n.twin < 0 && !seen[n.key] {
+				tokens += n.tokens
+				seen[n.key] = true
 			}
-			seen[k] = true
 		}
 	}
 	return tokens
@@ -88,7 +91,7 @@ func ask(t *testing.T, e *Engine, want []*Result) (total Usage) {
 }
 
 // queryTokens is the part of the requests that is encoded whatever is cached.
-const queryTokens = 5 * 6
+const queryTokens = 7 * 6
 
 // openPatient opens an engine that believes encoding to be slow: what a tier has is always worth fetching, so that tests know what is fetched.
 func openPatient(t *testing.T, options ...Option) *Engine {

@@ -80,8 +80,8 @@ func number(t require.TestingT, e element, name string) float64 {
 func TestGraph(t *testing.T) {
 	g := &Graph{
 		Title: "What was read", Weighted: true, Description: "query read a 60 %.",
-		Nodes: []Node{{Label: "a", Note: "3 tokens"}, {Label: "b", Own: 0.25}, {Label: "query", Kind: Query, Own: 0.4}, {Label: "answer", Kind: Answer, Own: 1}},
-		Edges: []Edge{{From: 0, To: 1, Weight: 0.75}, {From: 0, To: 2, Weight: 0.6}, {From: 1, To: 2}, {From: 2, To: 3}},
+		Nodes: []Node{{Label: "a", Note: "3 tokens"}, {Label: "b", Own: 0.25}, {Label: "query", Kind: Query, Own: 0.4}, {Label: "answer", Kind: Answer, Own: 1}, {Label: "c"}},
+		Edges: []Edge{{From: 0, To: 1, Weight: 0.75}, {From: 0, To: 2, Weight: 0.6}, {From: 1, To: 2}, {From: 2, To: 3}, {From: 0, To: 4}},
 	}
 	data, err := SVG(g)
 	require.NoError(t, err)
@@ -95,25 +95,27 @@ func TestGraph(t *testing.T) {
 	require.Equal(t, all[1].attr["id"]+" "+all[2].attr["id"], root.attr["aria-labelledby"])
 
 	edges := of(all, "path", "gk-edge")
-	require.Len(t, edges, 4)
-	require.Equal(t, []string{"0.6", "0.6", "26.4", "33"}, []string{
-		edges[0].attr["stroke-width"], edges[1].attr["stroke-width"], edges[2].attr["stroke-width"], edges[3].attr["stroke-width"]}, "the thin ones below")
+	var widths []string
+	for _, e := range edges {
+		widths = append(widths, e.attr["stroke-width"])
+	}
+	require.Equal(t, []string{"0.6", "0.6", "0.6", "26.4", "33"}, widths, "the thin ones below")
 	nodes := of(all, "rect", "gk-node")
-	require.Len(t, nodes, 4)
-	for k, x := range map[string]int{"gk-segment": 2, "gk-query": 1, "gk-answer": 1, "gk-prefix": 0} {
+	require.Len(t, nodes, 5)
+	for k, x := range map[string]int{"gk-segment": 3, "gk-query": 1, "gk-answer": 1, "gk-prefix": 0} {
 		require.Len(t, of(all, "rect", k), x)
 	}
 	for i := 1; i < 4; i++ {
 		require.Greater(t, number(t, nodes[i], "x"), number(t, nodes[i-1], "x"), "readers stand to the right")
 	}
-	require.Len(t, of(all, "rect", "gk-own"), 3+1, "readers and the legend")
+	require.Len(t, of(all, "rect", "gk-own"), 3+1, "readers of which something is known, and the legend")
 	var titles []string
 	for _, e := range of(all, "title", "")[1:] {
 		titles = append(titles, e.text)
 	}
 	require.ElementsMatch(t, []string{
 		"b reads a: 75.0 % of its attention", "query reads a: 60.0 % of its attention", "query reads b: 0.0 % of its attention",
-		"answer reads query: 0.0 % of its attention", "a, 3 tokens", "b; keeps 25.0 % of its attention to itself",
+		"answer reads query: 0.0 % of its attention", "c reads a", "a, 3 tokens", "c", "b; keeps 25.0 % of its attention to itself",
 		"query; keeps 40.0 % of its attention to itself", "answer; keeps 100.0 % of its attention to itself",
 	}, titles)
 }
@@ -426,6 +428,7 @@ func TestMaskOfManyNodes(t *testing.T) {
 		names[e.text]++
 	}
 	require.Equal(t, 2*15, names["100"])
+	require.Zero(t, names["95"])
 	require.Zero(t, names["2"])
 }
 

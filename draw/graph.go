@@ -45,7 +45,8 @@ type Graph struct {
 	Description string // for those who cannot see it; empty: how many nodes and edges there are
 	Nodes       []Node
 	Edges       []Edge
-	// Weighted draws edges as wide as their weights. Otherwise they are all alike.
+	// Weighted draws edges as wide as their weights. Otherwise they are all alike. A node
+	// without any attention, its own included, is one of which nothing is known.
 	Weighted bool
 }
 
@@ -117,13 +118,20 @@ type graphPicture struct {
 	lines      int       // of text in a node
 	x, width   []float64 // of columns
 	top        float64
+	explained  []bool // whose attention is known, per node: there is some
 }
 
 func (g *Graph) draw(c *canvas) (width, height float64, err error) {
 	if err := g.check(); err != nil {
 		return 0, 0, err
 	}
-	p := &graphPicture{Graph: g, nodeHeight: tallest, lines: 2}
+	p := &graphPicture{Graph: g, nodeHeight: tallest, lines: 2, explained: make([]bool, len(g.Nodes))}
+	for i, n := range g.Nodes {
+		p.explained[i] = g.Weighted && n.Own > 0
+	}
+	for _, e := range g.Edges {
+		p.explained[e.To] = p.explained[e.To] || g.Weighted && e.Weight > 0
+	}
 	perColumn := map[int]int{}
 	for _, d := range depths(len(g.Nodes), g.Edges) {
 		if perColumn[d]++; perColumn[d] > 10 {
@@ -281,7 +289,7 @@ func (p *graphPicture) ends() (leave, arrive []float64) {
 
 func (p *graphPicture) edgeTitle(e *Edge) string {
 	s := p.Nodes[e.To].Label + " reads " + p.Nodes[e.From].Label
-	if p.Weighted {
+	if p.explained[e.To] {
 		s += ": " + percent(e.Weight) + " of its attention"
 	}
 	return s
@@ -298,12 +306,11 @@ func (p *graphPicture) drawNode(c *canvas, v int) {
 	if n.Note != "" {
 		title += ", " + n.Note
 	}
-	reads := p.Weighted && slices.ContainsFunc(p.Edges, func(e Edge) bool { return e.To == v })
-	if reads {
+	if p.explained[v] {
 		title += "; keeps " + percent(n.Own) + " of its attention to itself"
 	}
 	c.printf("<g><title>%s</title>", escape(title))
-	if reads {
+	if p.explained[v] {
 		own := min(n.Own, 1) * p.nodeHeight
 		c.printf(`<rect class="gk-read" x="%s" y="%s" width="%s" height="%s"/>`, num(x), num(y), num(barWidth), num(p.nodeHeight-own))
 		c.printf(`<rect class="gk-own" x="%s" y="%s" width="%s" height="%s"/>`, num(x), num(y+p.nodeHeight-own), num(barWidth), num(own))
@@ -315,9 +322,9 @@ func (p *graphPicture) drawNode(c *canvas, v int) {
 	case n.Note == "":
 		c.text(x+w/2, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits), `text-anchor="middle"`)
 	case p.lines == 1:
-		note := textWidth(n.Note, small)
-		c.text(x+pad, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits-note-8))
-		c.text(x+w-pad, y+p.nodeHeight/2+4.5, "gk-small", n.Note, `text-anchor="end"`)
+		note := shorten(n.Note, small, fits/2)
+		c.text(x+pad, y+p.nodeHeight/2+4.5, "", shorten(n.Label, fontSize, fits-textWidth(note, small)-8))
+		c.text(x+w-pad, y+p.nodeHeight/2+4.5, "gk-small", note, `text-anchor="end"`)
 	default:
 		c.text(x+w/2, y+p.nodeHeight/2-3, "", shorten(n.Label, fontSize, fits), `text-anchor="middle"`)
 		c.text(x+w/2, y+p.nodeHeight/2+13, "gk-small", shorten(n.Note, small, fits), `text-anchor="middle"`)

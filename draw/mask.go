@@ -45,7 +45,7 @@ func (m *Mask) about() (title, description string) {
 const (
 	labelPitch = 12.5 // between base lines
 	smallest   = 340.0
-	mostLabels = 112  // of the longest nodes
+	mostLabels = 64   // of the longest nodes
 	leader     = 14.0 // space for lines from labels to what they name
 )
 

@@ -24,8 +24,9 @@ const (
 	margin   = 16.0
 	gutter   = 40.0 // between figures
 	fontSize = 13.0
-	small    = 11.0 // font size
-	caption  = 34.0 // height of a figure's title
+	small    = 11.0   // font size
+	caption  = 34.0   // height of a figure's title
+	widest   = 1500.0 // of figures side by side
 )
 
 // style are the colours, for light and dark backgrounds.
@@ -45,33 +46,41 @@ const style = `.gk{font:13px system-ui,-apple-system,"Segoe UI",sans-serif}` +
 	`.gk .gk-full{fill:#4493f8}.gk .gk-partial{fill:#1f4b8e}.gk .gk-empty{fill:#151b23;stroke:#3d444d}` +
 	`.gk .gk-grid{stroke:#9198a1}}`
 
-// SVG returns the figures side by side in one picture.
+// SVG returns the figures side by side in one picture, or one below the other if that
+// would be too wide.
 func SVG(figures ...Figure) ([]byte, error) {
 	if len(figures) == 0 {
 		return nil, errors.New("draw: no figure")
 	}
-	var body canvas
-	width, height := margin, 0.0
+	drawn := make([]canvas, len(figures))
+	widths, heights := make([]float64, len(figures)), make([]float64, len(figures))
 	var titles, descriptions []string
+	total := 0.0
 	for i, f := range figures {
-		if i > 0 {
-			width += gutter
-		}
-		var c canvas
-		w, h, err := f.draw(&c)
+		w, h, err := f.draw(&drawn[i])
 		if err != nil {
 			return nil, err
 		}
 		title, description := f.about()
 		titles, descriptions = append(titles, title), append(descriptions, description)
-		body.printf(`<g transform="translate(%s %s)">`, num(width), num(margin))
-		body.text(0, 14, "gk-title", title)
-		body.printf(`<g transform="translate(0 %s)">`, num(caption))
-		body.Write(c.Bytes())
-		body.printf("</g></g>\n")
-		width, height = width+max(w, textWidth(title, fontSize)), max(height, h)
+		widths[i], heights[i] = max(w, textWidth(title, fontSize)), h+caption
+		total += widths[i] + gutter
 	}
-	width, height = width+margin, height+caption+2*margin
+	var body canvas
+	width, height, x, y := 0.0, 0.0, margin, margin
+	for i := range figures {
+		body.printf(`<g transform="translate(%s %s)">`, num(x), num(y))
+		body.text(0, 14, "gk-title", titles[i])
+		body.printf(`<g transform="translate(0 %s)">`, num(caption))
+		body.Write(drawn[i].Bytes())
+		body.printf("</g></g>\n")
+		width, height = max(width, x+widths[i]+margin), max(height, y+heights[i]+margin)
+		if total > widest {
+			y += heights[i] + gutter
+		} else {
+			x += widths[i] + gutter
+		}
+	}
 	// Names that a page may hold several of, so they depend on what they name.
 	sum := fnv.New64a()
 	sum.Write(body.Bytes())

@@ -157,18 +157,27 @@ type record struct {
 type texts []string
 
 func (t *texts) UnmarshalJSON(data []byte) error {
+	*t = nil
 	var one string
 	if json.Unmarshal(data, &one) == nil {
 		*t = texts{one}
 		return nil
 	}
-	var list []texts
-	if err := json.Unmarshal(data, &list); err != nil {
-		return errors.New("answers are neither a string nor a list of strings")
+	wrong := errors.New("answers are neither a string nor a list of strings")
+	var list []json.RawMessage
+	if json.Unmarshal(data, &list) != nil {
+		return wrong
 	}
-	*t = nil
-	for _, x := range list {
-		*t = append(*t, x...)
+	for _, raw := range list {
+		var several []string
+		switch {
+		case json.Unmarshal(raw, &one) == nil:
+			*t = append(*t, one)
+		case json.Unmarshal(raw, &several) == nil:
+			*t = append(*t, several...)
+		default:
+			return wrong
+		}
 	}
 	return nil
 }

@@ -58,8 +58,11 @@ func (r *Runner) asker() *asker {
 // Check compiles the first question under every variant and returns why those cannot be used
 // that fail, by label.
 func (r *Runner) Check() map[string]error {
-	a, x := r.asker(), &r.Data.Items[0]
 	failed := map[string]error{}
+	if len(r.Data.Items) == 0 {
+		return failed
+	}
+	a, x := r.asker(), &r.Data.Items[0]
 	for i := range r.Variants {
 		v := &r.Variants[i]
 		_, err := r.Engine.Compile(a.request(x, v, a.orders(x, 0)[0]))

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot/plotter"
+	"pgregory.net/rapid"
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/attention"
@@ -229,7 +231,7 @@ func TestSummaryIsPrintedAndDrawn(t *testing.T) {
 	for _, markdown := range []bool{false, true} {
 		var b strings.Builder
 		require.NoError(t, s.Write(&b, markdown))
-		require.Equal(t, 5, strings.Count(b.String(), "dag:rounds=2"), b.String())
+		require.Equal(t, 6, strings.Count(b.String(), "dag:rounds=2"), b.String())
 		require.Contains(t, b.String(), "some, tiny: 4 items of 4, in 3 orders")
 		require.Contains(t, b.String(), "1 hop (3)")
 		require.Contains(t, b.String(), "film (2)")
@@ -256,4 +258,25 @@ func TestSummaryIsPrintedAndDrawn(t *testing.T) {
 	names, err = empty.Plot(dir)
 	require.NoError(t, err)
 	require.Empty(t, names)
+}
+
+// Names next to points keep their order and their distance, wherever the points are.
+func TestSpread(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var points plotter.XYs
+		for _, y := range rapid.SliceOfN(rapid.Float64Range(0, 10), 1, 12).Draw(t, "heights") {
+			points = append(points, plotter.XY{Y: y})
+		}
+		got := spread(points, 0.5)
+		for i := range points {
+			for j := range i {
+				require.GreaterOrEqual(t, math.Abs(got[i]-got[j]), 0.5-1e-9)
+				if points[i].Y < points[j].Y {
+					require.Less(t, got[i], got[j])
+				}
+			}
+		}
+	})
+	apart := plotter.XYs{{Y: 3}, {Y: 1}, {Y: 2}}
+	require.Equal(t, []float64{3, 1, 2}, spread(apart, 0.5))
 }

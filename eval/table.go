@@ -58,7 +58,10 @@ func (s *Summary) Write(w io.Writer, markdown bool) error {
 	fmt.Fprintf(b, "%s, %s: %s of %d, in %s\n\n", s.Data, s.Model, count(s.Items, "item"), s.Of, count(s.Orders, "order"))
 	var tables []*table
 	if s.Items > 0 {
-		tables = append(tables, s.scores(), s.groups())
+		tables = append(tables, s.scores())
+		for _, m := range s.measures() {
+			tables = append(tables, s.groups(m))
+		}
 		for _, m := range s.measures() {
 			tables = append(tables, s.sensitivities(m))
 		}
@@ -135,9 +138,8 @@ func (s *Summary) scores() *table {
 	return t
 }
 
-// groups has a column for every part of the items, of the first measure there is.
-func (s *Summary) groups() *table {
-	m := s.measures()[0]
+// groups has a column for every part of the items.
+func (s *Summary) groups(m Measure) *table {
 	t := &table{title: fmt.Sprintf("By part of the items: %s in %%", measureNames[m])}
 	head := []string{"strategy"}
 	for _, g := range s.Variants[0].Groups[1:] {

@@ -32,32 +32,31 @@ func (r *Runner) Time(ctx context.Context, l *Log, n int, open func() (*graphkv.
 	}
 	return r.each(ctx, tasks, total, 1, func(ctx context.Context, t *task) error {
 		rec := t.record()
-		timing, err := timed(ctx, a, t, open)
+		own, err := r.Engine.Compile(a.request(t.item, t.variant, t.order))
 		if tooLong(err) {
 			return nil // as Answer has recorded
+		}
+		if err == nil {
+			var backwards *graphkv.Plan
+			if backwards, err = r.Engine.Compile(a.request(t.item, t.variant, reversed(t.item))); err == nil {
+				rec.Timing, err = timed(ctx, own, backwards, open)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("eval: time of item %q under %s: %w", t.item.ID, t.variant.Label, err)
 		}
-		rec.Timing = timing
 		return l.Append(rec)
 	})
 }
 
-func timed(ctx context.Context, a *asker, t *task, open func() (*graphkv.Engine, error)) (timing *Timing, err error) {
+// timed asks on an engine of its own: a plan, then one of the same documents in another
+// order, then that again.
+func timed(ctx context.Context, own, backwards *graphkv.Plan, open func() (*graphkv.Engine, error)) (timing *Timing, err error) {
 	e, err := open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	own, err := e.Compile(a.request(t.item, t.variant, t.order))
-	if err != nil {
-		return nil, err
-	}
-	backwards, err := e.Compile(a.request(t.item, t.variant, reversed(t.item)))
-	if err != nil {
-		return nil, err
-	}
 	if err := warmUp(ctx, e, own); err != nil {
 		return nil, err
 	}

@@ -288,8 +288,10 @@ func TestLowerFollowsTheDefinition(t *testing.T) {
 		}
 	})
 	require.NotZero(t, lowered)
-	require.NotZero(t, twice)
-	require.NotZero(t, inPieces)
+	if !testing.Short() { // what is rare may not come up in a few draws
+		require.NotZero(t, twice)
+		require.NotZero(t, inPieces)
+	}
 }
 
 func TestLowerRefuses(t *testing.T) {

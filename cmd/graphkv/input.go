@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -224,5 +225,6 @@ func onlyTokens(r *graphkv.Request) bool {
 			return false
 		}
 	}
-	return true
+	anchors := []graphkv.Piece{r.HDT.Document, r.HDT.Section, r.HDT.Sentence}
+	return r.Strategy != graphkv.HDT || !slices.ContainsFunc(anchors, func(p graphkv.Piece) bool { return len(p.Tokens) == 0 })
 }

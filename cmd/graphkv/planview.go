@@ -95,7 +95,14 @@ func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
 		n := l.Node(i)
 		var sees []string
 		for _, s := range l.Sees(i) {
-			sees = append(sees, fmt.Sprintf("%s (%d)", p.ID(int(s.Node)), s.Base))
+			at := fmt.Sprint(s.Base)
+			if s.Ranked {
+				at += ", ranked"
+			}
+			sees = append(sees, fmt.Sprintf("%s (%s)", p.ID(int(s.Node)), at))
+		}
+		if lo, hi := l.Group(i); i == lo && hi-lo > 1 {
+			sees = append(sees, fmt.Sprintf("encoded together with the next %d", hi-lo-1))
 		}
 		if r := n.Repair; !r.IsZero() {
 			which := "first"

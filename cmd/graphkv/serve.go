@@ -53,8 +53,8 @@ func newServe() *cobra.Command {
 		Short: "Answer questions over HTTP",
 		Long: `Answer questions over HTTP, as OpenAI's API does: /v1/chat/completions, /v1/completions
 and /v1/models, with passages in "documents", and graphkv's own API below /v1/graphkv/.
-/healthz says that the process lives, /readyz that it takes requests, /metrics is for
-Prometheus.
+At / is a page that shows what happens. /healthz says that the process lives, /readyz
+that it takes requests, /metrics is for Prometheus.
 
 Every setting below is also a variable, and a line of a YAML file (--config): --max-queue
 is GRAPHKV_MAX_QUEUE, and max-queue: 64. A flag takes precedence over the environment, and

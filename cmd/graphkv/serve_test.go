@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -211,6 +213,7 @@ func TestServeWithKeys(t *testing.T) {
 		return s.status("GET", "/v1/models", "", "Authorization", "Bearer "+key)
 	}
 	require.Equal(t, 200, s.status("GET", "/readyz", ""), "needs no key")
+	require.Equal(t, 200, s.status("GET", "/", ""), "the page needs none either, only what it asks for")
 	require.Equal(t, 401, s.status("GET", "/v1/models", ""))
 	require.Equal(t, 401, s.status("GET", "/no/such/path", ""))
 	require.Equal(t, 401, s.status("GET", "/metrics", "", "Authorization", "Bearer wrong"))
@@ -348,4 +351,66 @@ func TestLogsHoldNoPrompts(t *testing.T) {
 	require.Equal(t, 0, s.terminate(syscall.SIGTERM))
 	require.Contains(t, s.log(), secret)
 	require.NotContains(t, s.log(), "Bearer "+secret)
+}
+
+// A client that sends its header a byte at a time, or one without end, is cut off.
+func TestSlowAndEndlessHeadersAreCutOff(t *testing.T) {
+	needSignals(t)
+	s := start(t, nil, "--header-timeout", "300ms", "--idle-timeout", "300ms")
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(waitLong)))
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	slow := dial()
+	_, err := io.WriteString(slow, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A")
+	require.NoError(t, err)
+	_, err = io.ReadAll(slow)
+	require.NoError(t, err, "the server closes the connection")
+
+	endless := dial()
+	go io.Copy(endless, io.MultiReader(strings.NewReader("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: "), zeros{}))
+	line, err := bufio.NewReader(endless).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, " 431 ")
+
+	idle := dial()
+	_, err = io.WriteString(idle, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	answer, err := io.ReadAll(idle)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), " 200 OK")
+}
+
+// zeros is text without end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = '0'
+	}
+	return len(b), nil
+}
+
+func TestSystemdIsTold(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("systemd is Linux's")
+	}
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenPacket("unixgram", path)
+	require.NoError(t, err)
+	defer l.Close()
+	require.NoError(t, l.SetDeadline(time.Now().Add(waitLong)))
+	read := func() string {
+		b := make([]byte, 100)
+		n, _, err := l.ReadFrom(b)
+		require.NoError(t, err)
+		return string(b[:n])
+	}
+	s := start(t, []string{"NOTIFY_SOCKET=" + path})
+	require.Equal(t, "READY=1", read())
+	require.Equal(t, 0, s.terminate(syscall.SIGTERM))
+	require.Equal(t, "STOPPING=1", read())
 }

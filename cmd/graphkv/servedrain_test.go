@@ -80,7 +80,7 @@ func (s *served) longQuestions(n int) (questions, answers []string) {
 func TestTerminatedUnderLoad(t *testing.T) {
 	needSignals(t)
 	s := start(t, nil, "--no-disk")
-	const clients, prompts = 12, 20
+	const clients, prompts = 12, 8
 	questions, want := s.longQuestions(prompts)
 	var inFlight, refused, gone atomic.Int64
 	var told atomic.Bool

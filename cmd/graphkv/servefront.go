@@ -77,8 +77,11 @@ func (s *serve) askWhetherReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+	switch host { // a name would need a resolver
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
 	}
 	scheme := "http"
 	if s.tlsCert != "" {

@@ -22,7 +22,7 @@ import (
 )
 
 // FuzzRequest sends any bytes that are an HTTP request through all that stands before the API, and the API: nothing panics, nothing is
-// the server's fault, nobody gets in without the key, and every answer names its request.
+// the server's fault, nobody gets in without the key but to the page and the probes, and every answer names its request.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{
 		"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + acmeKey + "\r\n\r\n",

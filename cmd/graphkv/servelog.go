@@ -17,7 +17,7 @@ import (
 	"github.com/graphkv/graphkv/server/tracing"
 )
 
-// newLogger returns a logger whose lines name the request that they are about.
+// newLogger returns a logger whose lines name the request that they are about. Durations are in seconds in JSON.
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -25,6 +25,12 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	}
 	o := &slog.HandlerOptions{Level: l}
 	if format == "json" {
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr { // else they are numbers of nanoseconds
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+			}
+			return a
+		}
 		return slog.New(ofRequest{slog.NewJSONHandler(w, o)}), nil
 	}
 	return slog.New(ofRequest{slog.NewTextHandler(w, o)}), nil

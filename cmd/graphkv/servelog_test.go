@@ -56,7 +56,7 @@ func TestRequestIsLoggedOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(all, "\n"))
 	for key, want := range map[string]any{
 		"level": "INFO", "msg": "request", "route": "POST /v1/chat/completions", "status": 200.0, "bytes": 5.0, "namespace": "acme", "strategy": "block",
-		"prompt_tokens": 10.0, "cached_tokens": 6.0, "completion_tokens": 2.0, "waited": 5e6, "first_text": 7e6, "finish_reason": "stop", "request_id": "abc-1.2:3",
+		"prompt_tokens": 10.0, "cached_tokens": 6.0, "completion_tokens": 2.0, "waited": 0.005, "first_text": 0.007, "finish_reason": "stop", "request_id": "abc-1.2:3",
 	} {
 		require.Equal(t, want, line[key], key)
 	}

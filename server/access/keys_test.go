@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -128,9 +129,8 @@ func TestLookupTakesTheSameTime(t *testing.T) {
 	require.NoError(t, err)
 	classes := []string{"key-number-0000000000", "key-number-0000000099", "key-number-0000000100", "xxx-xxxxxx-xxxxxxxxxx"}
 	samples := make([][]float64, len(classes))
-	for round := range 20_000 {
-		for i := range classes {
-			c := (i + round) % len(classes)
+	for range 50_000 {
+		for _, c := range rand.Perm(len(classes)) { // what ran before is no class's own
 			start := time.Now()
 			for range 8 {
 				k.Namespace(classes[c])
@@ -148,7 +148,7 @@ func TestLookupTakesTheSameTime(t *testing.T) {
 			mb, vb := meanVariance(b)
 			score := (ma - mb) / math.Sqrt(va/float64(len(a))+vb/float64(len(b)))
 			t.Logf("%s: %.1f ns, %s: %.1f ns, difference %.2f%%, t = %.1f", classes[i], ma/8, classes[j], mb/8, 100*(ma-mb)/mb, score)
-			require.Less(t, math.Abs(ma-mb)/mb, 0.01, "a difference that could be measured from afar")
+			require.Less(t, math.Abs(ma-mb)/mb, 0.005, "a difference of more than a few nanoseconds")
 		}
 	}
 }
