@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -512,6 +513,36 @@ func TestRepairsAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 	}
+}
+
+// A request comes to own a repair that another has given up, and finds the origin, which it had no need of until then, in the
+// hands of a third.
+func TestOriginInOtherHands(t *testing.T) {
+	e := tinyEngine(t)
+	r := tenPassages(rand.New(rand.NewPCG(65, 1)))
+	r.Strategy, r.Prefix, r.Segments = CacheBlend, Tokens(1, 2, 3), r.Segments[:2]
+	p := compile(t, e, r)
+	want := logits(t, tinyEngine(t, WithCacheBytes(0)), p).Logits
+
+	first, err := e.begin(p)
+	require.NoError(t, err)
+	second, err := e.begin(p)
+	require.NoError(t, err)
+	defer second.release()
+	first.release()
+	third, err := e.keyed(p)
+	require.NoError(t, err)
+	third.claimAll(func(i int) bool { return p.ids[i] == "kv0.s1" })
+	defer third.release()
+
+	a := second.answer()
+	done := make(chan error)
+	go func() { done <- a.prefill(t.Context()) }()
+	require.Eventually(t, func() bool { return e.Stats().Cache.Waits == 4 }, 5*time.Second, time.Millisecond, "for the prefix, two repairs and the origin")
+	require.Empty(t, done)
+	require.NoError(t, third.encode(t.Context(), nil))
+	require.NoError(t, <-done)
+	require.Equal(t, want, a.logits)
 }
 
 // In a model of one layer keys and values depend on nothing but their token: there is nothing to compare, and every strategy
