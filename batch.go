@@ -13,7 +13,7 @@ import (
 // batcher packs runs into forward passes of at most the engine's batch size. Runs
 // come in encoding order, so a source is in the same pass or an earlier one. A run
 // that does not fit is split: its pieces attend to the rows before them. What must be
-// encoded in one piece and is longer than a batch has a pass of its own.
+// encoded in one piece, or together, and is longer than a batch has a pass of its own.
 type batcher struct {
 	*session
 	runs []model.Run
@@ -26,7 +26,7 @@ type batcher struct {
 // there on, passes take as long as it takes to read the weights.
 const minPiece = 16
 
-// add takes a run on. i is the node that it completes, −1 for the query.
+// add takes a run on. i is the node that it completes, −1 if it does not complete one.
 func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	for at := 0; at < len(r.Tokens); {
 		n := b.fit(r, at)
@@ -37,9 +37,10 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 			n = b.fit(r, at)
 		}
 		end := at + n
-		piece := model.Run{Tokens: r.Tokens[at:end], KV: r.KV, At: at, Sources: shifted(r.Sources, at), Bidirectional: r.Bidirectional}
-		if end == len(r.Tokens) {
-			piece.Logits = r.Logits
+		piece := r
+		piece.Tokens, piece.At, piece.Sources = r.Tokens[at:end], r.At+at, shifted(r.Sources, at)
+		if end < len(r.Tokens) {
+			piece.Logits = nil
 		}
 		b.runs = append(b.runs, piece)
 		b.size += n
@@ -52,6 +53,29 @@ func (b *batcher) add(ctx context.Context, r model.Run, i int32) error {
 	return nil
 }
 
+// addGroup takes on the nodes that are encoded together with node i. Whatever is summed
+// is summed in their canonical order.
+func (b *batcher) addGroup(ctx context.Context, i int32) error {
+	n := &b.nodes[i]
+	if !b.fits(n.tokens) {
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if b.size == 0 {
+		b.work = b.e.scheduler.passWork()
+	}
+	for _, m := range n.group {
+		r := b.nodeRun(int(m))
+		r.KV, r.From = n.kv, b.nodes[m].from
+		b.runs = append(b.runs, r)
+		b.work -= b.e.scheduler.work(r)
+	}
+	b.size += n.tokens
+	b.done = append(b.done, i)
+	return nil
+}
+
 // fit returns how many of a run's tokens, from one on, the pass at hand has room for.
 func (b *batcher) fit(r model.Run, at int) int {
 	if b.size == 0 {
@@ -59,7 +83,7 @@ func (b *batcher) fit(r model.Run, at int) int {
 	}
 	limit := b.e.settings.batchTokens
 	if r.Bidirectional {
-		if b.size > 0 && b.size+len(r.Tokens) > limit {
+		if !b.fits(len(r.Tokens)) {
 			return 0
 		}
 		return len(r.Tokens)
@@ -68,7 +92,7 @@ func (b *batcher) fit(r model.Run, at int) int {
 	if n <= 0 {
 		return 0
 	}
-	piece := model.Run{Tokens: r.Tokens[at : at+n], At: at, Sources: r.Sources}
+	piece := model.Run{Tokens: r.Tokens[at : at+n], At: r.At + at, Sources: r.Sources, Layers: r.Layers}
 	if work := b.e.scheduler.work(piece); work > b.work {
 		n = min(n, int(float64(n)*max(b.work, 0)/work))
 		switch {
@@ -81,8 +105,16 @@ func (b *batcher) fit(r model.Run, at int) int {
 	return n
 }
 
+// fits reports whether what must not be cut may go with the pass at hand.
+func (b *batcher) fits(tokens int) bool {
+	return b.size == 0 || b.size+tokens <= b.e.settings.batchTokens
+}
+
 // flush runs the batch and hands the nodes that are complete to the cache.
 func (b *batcher) flush(ctx context.Context) error {
+	if len(b.runs) == 0 {
+		return nil
+	}
 	if err := b.e.scheduler.forward(ctx, b.job, b.runs, false); err != nil {
 		return err
 	}
@@ -90,7 +122,8 @@ func (b *batcher) flush(ctx context.Context) error {
 		n := &b.nodes[i]
 		n.kv.SetInfo(kvcache.Info{Model: b.e.file.Fingerprint(), Scope: b.scope.ID(), Cost: b.encodeSeconds(i)})
 		n.handle, n.own, n.flight = n.flight.Complete(n.kv), false, nil
-		b.encoded += n.kv.Tokens()
+		b.encoded += b.encodes(i)
+		n.encoded = true
 	}
 	b.runs, b.done, b.size = b.runs[:0], b.done[:0], 0
 	return nil
@@ -106,4 +139,13 @@ func shifted(sources []model.Source, by int) []model.Source {
 		out[j].Shift += by
 	}
 	return out
+}
+
+// encodes returns how many tokens are encoded for node i, or its group.
+func (s *session) encodes(i int32) int {
+	n := 0
+	for _, m := range s.nodes[i].members(i) {
+		n += s.plan.layout.Encodes(int(m))
+	}
+	return n
 }

@@ -24,6 +24,7 @@ type CompileOptions struct {
 	Context   int       // positions allowed; 0: no limit
 	// PromptTokens bounds the tokens of all nodes together; 0: [DefaultPromptTokens].
 	PromptTokens int
+	Heads        int // query heads of the model, which [Request.Biases] are for
 }
 
 // Compile lowers a request to a plan without a model. [Engine.Compile] does it for
@@ -49,6 +50,9 @@ func Compile(r *Request, o CompileOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if layout, err = c.bias(layout, o.Heads); err != nil {
+		return nil, err
+	}
 	p := c.plan(layout)
 	if o.Context > 0 {
 		if err := p.checkContext(o.Context); err != nil {
@@ -63,6 +67,7 @@ type compiler struct {
 	graph         *graph.Graph // the segments, tokenised, and the edges
 	prefix, query []int32
 	lengths       []int
+	hierarchy     *hierarchy // of hdt
 }
 
 func newCompiler(r *Request, o CompileOptions) (*compiler, error) {
@@ -88,10 +93,20 @@ func newCompiler(r *Request, o CompileOptions) (*compiler, error) {
 	if len(c.query) == 0 {
 		return nil, errors.New("graphkv: the query is empty")
 	}
+	if c.strategy() == HDT {
+		if c.hierarchy, err = newHierarchy(r.HDT, tokens); err != nil {
+			return nil, err
+		}
+	}
 	segments := make([]graph.Segment, len(r.Segments))
 	c.lengths = make([]int, len(r.Segments))
 	for i, s := range r.Segments {
-		ids, err := tokens(fmt.Sprintf("segment %q", s.ID), s.Text, s.Tokens, false)
+		var ids []int32
+		if c.hierarchy != nil {
+			ids, err = c.hierarchy.add(s, tokens)
+		} else {
+			ids, err = tokens(fmt.Sprintf("segment %q", s.ID), s.Text, s.Tokens, false)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -125,17 +140,34 @@ func (c *compiler) checkSize(o CompileOptions) error {
 	for _, n := range c.lengths {
 		sum += n
 	}
-	copies := 1 // of every segment
+	copies, extra := 1, 0 // of every segment; tokens of other nodes
 	switch c.strategy() {
 	case GraphKV, GraphKVTopK:
 		copies = 2
 	case DAG:
 		copies += min(c.r.Rounds, limit)
+	case CacheBlend:
+		extra = c.origins(posenc.Repair{Fraction: c.r.Repair.fraction()})
+	case EPIC:
+		extra = c.origins(posenc.Repair{First: c.r.Repair.first()})
+	case HDT:
+		extra = c.hierarchy.tokens()
 	}
-	if tokens := len(c.prefix) + copies*sum + len(c.query); tokens > limit {
+	if tokens := len(c.prefix) + copies*sum + extra + len(c.query); tokens > limit {
 		return &PromptError{Tokens: tokens, Limit: limit}
 	}
 	return nil
+}
+
+// origins returns the number of tokens that are encoded alone to be repaired.
+func (c *compiler) origins(r posenc.Repair) int {
+	sum := 0
+	for i, n := range c.lengths {
+		if k := r.Tokens(n); 0 < k && k < n && (i > 0 || len(c.prefix) > 0) {
+			sum += n
+		}
+	}
+	return sum
 }
 
 func (c *compiler) layout() (*posenc.Layout, error) {
@@ -149,6 +181,8 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.PCW(prefix, lengths, query)
 	case APE:
 		return posenc.APE(prefix, lengths, c.r.APE.options(), query)
+	case PINE:
+		return posenc.PINE(prefix, lengths, query)
 	case GraphKV:
 		return posenc.GraphKV(prefix, lengths, query)
 	case GraphKVTopK:
@@ -170,6 +204,12 @@ func (c *compiler) layout() (*posenc.Layout, error) {
 		return posenc.EgoBatch(prefix, lengths, egos, query)
 	case DAG:
 		return c.dag()
+	case HDT:
+		return c.hdt()
+	case CacheBlend:
+		return posenc.CacheBlend(prefix, lengths, query, c.r.Repair.fraction())
+	case EPIC:
+		return posenc.EPIC(prefix, lengths, query, c.r.Repair.first())
 	}
 	return nil, fmt.Errorf("graphkv: unknown strategy %q (have %v)", c.r.Strategy, Strategies())
 }
@@ -260,6 +300,7 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 		maxTokens: c.r.MaxTokens, temperature: c.r.Temperature, stop: slices.Clone(c.r.Stop),
 	}
 	used := make(map[string]bool, l.Len())
+	var next []named // nodes of the document at hand, in hdt
 	for i := range p.ids {
 		n := l.Node(i)
 		switch n.Kind {
@@ -270,6 +311,12 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 		default:
 			s := c.graph.Segment(n.Segment)
 			p.ids[i], p.tokens[i] = fmt.Sprintf("kv%d.%s", n.Round, s.ID), s.Tokens
+			if c.hierarchy != nil {
+				if len(next) == 0 {
+					next = c.hierarchy.nodes(n.Segment, s.ID)
+				}
+				p.ids[i], p.tokens[i], next = next[0].id, next[0].tokens, next[1:]
+			}
 			// A source of several ego graphs is a node in each.
 			for id, k := p.ids[i], 2; used[p.ids[i]]; k++ {
 				p.ids[i] = fmt.Sprintf("%s#%d", id, k)

@@ -32,6 +32,11 @@
 //     answer, and with their joint log-sum-exp times S·T, S being the scaling factor;
 //     optionally the segments attend to the prefix (Adaptive Parallel Encoding, Yang
 //     et al., 2025).
+//   - [PINE]: every segment attends to the prefix, to every other segment, and to
+//     itself; the segments are encoded together. In every layer a segment, and every
+//     token of the query and the answer, sees the others end to end after the prefix,
+//     the most important nearest; their order in the request changes no bit
+//     (Position-Invariant Inference, Wang et al., 2024).
 //   - [GraphKV]: round 0 encodes every segment alone. Round 1 encodes every segment
 //     again over round 0 of all segments, which stand end to end from 0. The query
 //     sees the prefix, round 0 and round 1, end to end.
@@ -43,9 +48,37 @@
 //     cycles. Segments of one depth share a range of positions or, on request, all
 //     stand one after the other. The query sees every segment's last round, or the
 //     rounds that the request names.
+//   - [HDT]: a segment is a document of sections of sentences, found in its Markdown,
+//     with an anchor for the document and for every section and sentence. Anchors see
+//     their siblings, their parent and their children, words their sentence and its
+//     anchor; a document is encoded as one and sees neither the prefix nor others. The
+//     query sees the prefix and all anchors and words, end to end (Hierarchical Document
+//     Transformer, He et al., 2024).
+//   - [CacheBlend]: as Sequential, but of every segment that has something before it, it
+//     takes the keys and values of the segment encoded alone, as in Block, and encodes
+//     ⌈ρL_i⌉ of its tokens again: those whose keys and values in the second layer differ
+//     most from what they would be in Sequential (Yao et al., 2024). With ρ = 0 it is
+//     Block, with ρ = 1 Sequential.
+//   - [EPIC]: the same with the first k tokens of every segment (LegoLink of Hu et al.,
+//     2024).
 //
 // [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
 // exactly as the published system does.
+//
+// # Biases
+//
+// Whatever the strategy, a request's [Biases] say how loudly its edges speak, per head:
+// by the distance of segments in order or over edges, by random walks, by relation, by
+// relevance to the query, or by any function. They are added to attention scores, and
+// belong to the keys of what reads through them.
+//
+// # What was read
+//
+// [Engine.Explain] says how much of the attention of every target, of the query and of
+// the answer went to each of its sources, per layer and head, and how alike a node's
+// tokens become from layer to layer. [Engine.OrderSensitivity] says how much an answer
+// depends on the order of the segments. [Plan.Graph] makes a picture of it all, see
+// package draw.
 //
 // # What is exact
 //

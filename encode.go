@@ -33,30 +33,43 @@ type session struct {
 	// session: it counts as a foreign one, but can be used already.
 	unasked  []int32
 	arriving []int32
-	encoded  int // tokens
-	fetched  int // tokens
+	// woken lists nodes that have been claimed since the frontier was told, as what
+	// repairs them turned out to be missing.
+	woken   []int32
+	encoded int // tokens
+	fetched int // tokens
 }
 
 // node is one node of the plan other than the query.
 type node struct {
-	key     kvcache.Key
-	sources []source // canonical order
+	key     kvcache.Key // of its KV
+	name    kvcache.Key // under which its readers' keys have it; key unless it is in a group
+	sources []source    // canonical order
 	depth   int
-	twin    int32 // an earlier node with the same key, or −1
+	twin    int32   // the node whose KV holds this one's: an earlier one with the same key, the first of the group; or −1
+	origin  int32   // the node that it repairs, or −1
+	group   []int32 // of the first of a group: all of it in canonical order
+	from    int     // first row in the KV
+	rows    int     // of the KV
+	tokens  int     // in the KV
 	kv      *kvcache.KV
 	handle  *kvcache.Handle // keeps kv valid once it is complete
 	flight  *kvcache.Flight
 	own     bool             // this session encodes it
 	arrival *kvcache.Arrival // keeps kv valid that came from a lower tier
 	arrived bool             // all of it
+	claimed bool             // at least once
 	asked   bool             // the lower tiers were asked, which is done once
+	encoded bool             // by this session
+	fetched bool             // by this session, from a lower tier
 }
 
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
-	node  int32
-	shift int // reader's base − source's base
-	score posenc.Score
+	node   int32
+	shift  int // reader's base − source's base
+	score  posenc.Score
+	ranked bool
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
@@ -65,8 +78,35 @@ func (e *Engine) begin(p *Plan, options ...RunOption) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.claimAll(func(int) bool { return true })
+	idle := s.idle()
+	s.claimAll(func(i int) bool { return !idle[i] })
 	return s, nil
+}
+
+// idle marks the nodes that are there to be repaired and for nothing else. They are not
+// needed where the repairs are cached, and claimed when one is to be encoded.
+func (s *session) idle() []bool {
+	idle := make([]bool, len(s.nodes))
+	repairs := false
+	for i := range s.nodes {
+		if origin := s.nodes[i].origin; origin >= 0 {
+			idle[s.index(origin)] = true
+			repairs = true
+		}
+	}
+	if !repairs {
+		return idle
+	}
+	wake := func(sources []source) {
+		for _, src := range sources {
+			idle[s.index(src.node)] = false
+		}
+	}
+	for i := range s.nodes {
+		wake(s.nodes[i].sources)
+	}
+	wake(s.query)
+	return idle
 }
 
 // keyed computes the keys of a plan's nodes.
@@ -84,23 +124,45 @@ func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
 	s.job.namespace = r.namespace
 	seen := make(map[kvcache.Key]int32, last)
-	for i := range s.nodes {
+	for i := 0; i < last; {
+		lo, hi := p.layout.Group(i)
+		if hi-lo > 1 {
+			s.join(lo, hi)
+		} else {
+			s.single(i)
+		}
 		n := &s.nodes[i]
-		var keyed []kvcache.Source
-		n.sources, keyed = s.canonical(i)
-		n.key = s.scope.KeyAs(form(p.layout.Node(i)), p.tokens[i], keyed)
-		for _, src := range n.sources {
-			n.depth = max(n.depth, s.nodes[src.node].depth+1)
-		}
-		if twin, ok := seen[n.key]; ok {
-			n.twin = twin
-			continue
-		}
 		n.twin = -1
-		seen[n.key] = int32(i)
+		if twin, ok := seen[n.key]; ok {
+			for ; lo < hi; lo++ {
+				s.nodes[lo].twin = twin
+			}
+		} else {
+			seen[n.key] = int32(i)
+		}
+		i = hi
 	}
 	s.query, _ = s.canonical(last)
 	return s, nil
+}
+
+// single keys node i, which is encoded by itself.
+func (s *session) single(i int) {
+	n := &s.nodes[i]
+	var keyed []kvcache.Source
+	n.sources, keyed = s.canonical(i)
+	n.origin = -1
+	if r := s.plan.layout.Node(i).Repair; !r.IsZero() {
+		n.origin = int32(r.Of)
+		n.depth = s.nodes[r.Of].depth + 1
+	}
+	n.key = s.scope.KeyAs(s.form(i), s.plan.tokens[i], keyed)
+	n.name = n.key
+	n.tokens = len(s.plan.tokens[i])
+	n.rows = n.tokens
+	for _, src := range n.sources {
+		n.depth = max(n.depth, s.nodes[src.node].depth+1)
+	}
 }
 
 // scopeOf returns the scope of a namespace.
@@ -128,7 +190,6 @@ func (s *session) claimAll(wanted func(int) bool) {
 // summed: sources that share a position range form a set, so the order in which a
 // request lists them must change neither the key nor the last bit of the result.
 func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	base := s.plan.layout.Node(i).Base
 	sees := s.plan.layout.Sees(i)
 	type edge struct {
 		key  kvcache.Source
@@ -136,23 +197,25 @@ func (s *session) canonical(i int) ([]source, []kvcache.Source) {
 	}
 	edges := make([]edge, len(sees))
 	for j, seen := range sees {
-		score := s.plan.layout.Score(seen)
-		key := kvcache.Source{Key: s.nodes[seen.Node].key, Base: int(seen.Base) - base, Scale: score.Scale, Bias: score.Bias, Power: score.Power}
-		edges[j] = edge{key, seen.Node}
+		edges[j] = edge{s.keyOf(i, seen), seen.Node}
 	}
 	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
 	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
 	for j, x := range edges {
 		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score}, x.key
+		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
 	}
 	return sources, keyed
 }
 
-// form names how a node is encoded if not causally, for its key.
-func form(n posenc.Node) string {
-	if n.Bidirectional {
+// form names how a node is encoded if not causally and as a whole, for its key.
+func (s *session) form(i int) string {
+	n := s.plan.layout.Node(i)
+	switch {
+	case n.Bidirectional:
 		return "bidirectional"
+	case !n.Repair.IsZero():
+		return repairForm(n.Repair, n.Len, s.nodes[n.Repair.Of].key)
 	}
 	return ""
 }
@@ -161,6 +224,7 @@ func form(n posenc.Node) string {
 // is encoding it and returns false.
 func (s *session) claim(i int32) bool {
 	n := &s.nodes[i]
+	n.claimed = true
 	n.handle, n.flight, n.own = s.e.store.Claim(n.key)
 	switch {
 	case n.handle != nil:
@@ -170,8 +234,24 @@ func (s *session) claim(i int32) bool {
 	case s.e.lower && !n.asked:
 		n.asked = true
 		s.unasked = append(s.unasked, i)
+	default:
+		s.wake(i)
 	}
 	return true
+}
+
+// wake claims what node i, which is to be encoded, repairs.
+func (s *session) wake(i int32) {
+	origin := s.nodes[i].origin
+	if origin < 0 || s.node(origin).claimed {
+		return
+	}
+	origin = s.index(origin)
+	if !s.claim(origin) {
+		s.foreign = append(s.foreign, origin)
+		s.sortForeign()
+	}
+	s.woken = append(s.woken, origin)
 }
 
 // release gives up everything the session holds. Unfinished flights fail, so that
@@ -237,6 +317,7 @@ func (s *session) encode(ctx context.Context, query *model.Run) error {
 // A pass that waits for layers keeps other requests waiting. So nodes are used while
 // they arrive only by a request that is alone.
 func (s *session) compute(ctx context.Context, query *model.Run) error {
+	s.woken = s.woken[:0]
 	f := newFrontier(s.nodes, s.e.scheduler.requests.Load() == 1)
 	for {
 		ready := f.take()
@@ -257,6 +338,10 @@ func (s *session) compute(ctx context.Context, query *model.Run) error {
 		if err != nil {
 			return err
 		}
+		for _, o := range s.woken {
+			f.update(o)
+		}
+		s.woken = s.woken[:0]
 		f.update(i)
 	}
 }
@@ -266,8 +351,10 @@ func (s *session) compute(ctx context.Context, query *model.Run) error {
 func (s *session) await(ctx context.Context, early bool) (int32, error) {
 	if !early && len(s.arriving) > 0 {
 		i := s.arriving[0]
-		_, err := s.settle(ctx)
-		return i, err
+		if _, err := s.settle(ctx); err != nil {
+			return 0, err
+		}
+		return i, s.fetch(ctx)
 	}
 	i := s.foreign[0]
 	if err := s.wait(ctx); err != nil {
@@ -285,14 +372,16 @@ func (s *session) wait(ctx context.Context) error {
 	switch {
 	case err == nil:
 		n.handle, n.kv, n.flight = h, h.KV(), nil
+		s.foreign = s.foreign[1:]
 	case errors.Is(err, kvcache.ErrRetry):
+		s.foreign = s.foreign[1:] // before the claim, which may add what the node repairs
 		if !s.claim(i) {
-			return nil // yet another request has it: wait again
+			s.foreign = append(s.foreign, i) // yet another request has it: wait again
+			s.sortForeign()
 		}
 	default:
 		return err
 	}
-	s.foreign = s.foreign[1:]
 	return nil
 }
 
@@ -300,15 +389,24 @@ func (s *session) wait(ctx context.Context) error {
 func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) error {
 	b := batcher{session: s}
 	s.job.waits = len(s.arriving) > 0
-	for _, i := range nodes {
-		n := &s.nodes[i]
-		n.kv = kvcache.NewKV(s.e.shape(), len(s.plan.tokens[i]))
-		r := model.Run{
-			Tokens: s.plan.tokens[i], KV: n.kv, Sources: s.sources(n.sources),
-			Bidirectional: s.plan.layout.Node(int(i)).Bidirectional,
-		}
-		if err := b.add(ctx, r, i); err != nil {
+	for _, stage := range s.stages(nodes) {
+		if err := s.repair(ctx, &b, stage.repairs); err != nil {
 			return err
+		}
+		for _, i := range stage.whole {
+			n := &s.nodes[i]
+			n.kv = kvcache.NewKV(s.e.shape(), n.rows)
+			var err error
+			if n.group == nil {
+				r := s.nodeRun(int(i))
+				r.KV = n.kv
+				err = b.add(ctx, r, i)
+			} else {
+				err = b.addGroup(ctx, i)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	if query != nil {
@@ -320,15 +418,39 @@ func (s *session) run(ctx context.Context, nodes []int32, query *model.Run) erro
 	return b.flush(ctx)
 }
 
+// nodeRun returns the run that encodes node i, the query included, without a KV.
+func (s *session) nodeRun(i int) model.Run {
+	sources := s.query
+	if i < len(s.nodes) {
+		sources = s.nodes[i].sources
+	}
+	lo, hi := s.plan.layout.Group(i)
+	return model.Run{
+		Tokens: s.plan.tokens[i], Sources: s.sources(sources),
+		Bidirectional: s.plan.layout.Node(i).Bidirectional, Whole: hi-lo > 1,
+	}
+}
+
+// index returns i, or the earlier node that is the same.
+func (s *session) index(i int32) int32 {
+	if twin := s.nodes[i].twin; twin >= 0 {
+		return twin
+	}
+	return i
+}
+
+// node returns node i, or the earlier one that is the same.
+func (s *session) node(i int32) *node { return &s.nodes[s.index(i)] }
+
 // sources points a run at the KV of what it attends to.
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
 		n := &s.nodes[src.node]
-		if n.twin >= 0 {
-			n = &s.nodes[n.twin]
+		out[j] = model.Source{
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
+			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
 		}
-		out[j] = model.Source{KV: n.kv, Shift: src.shift, Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power}
 	}
 	return out
 }

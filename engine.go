@@ -194,7 +194,7 @@ func (e *Engine) Flush(ctx context.Context) error {
 // and positions past the model's trained context are an error that names the
 // segment unless the engine was opened [WithLongContext].
 func (e *Engine) Compile(r *Request) (*Plan, error) {
-	o := CompileOptions{Tokenizer: e.tokenizer, PromptTokens: e.settings.promptTokens}
+	o := CompileOptions{Tokenizer: e.tokenizer, PromptTokens: e.settings.promptTokens, Heads: e.model.Config().Heads}
 	if !e.settings.longContext {
 		o.Context = e.model.Config().Context
 	}

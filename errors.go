@@ -8,6 +8,10 @@ import (
 )
 
 var (
+	// ErrRepairUnknown is wrapped by what needs to know which tokens of a node are
+	// encoded again, where that is found out when the node is encoded; see
+	// [Engine.Repaired].
+	ErrRepairUnknown = errors.New("which tokens it encodes again is known when it is encoded")
 	// ErrClosed is returned by the methods of an engine that has been closed.
 	ErrClosed = errors.New("graphkv: the engine is closed")
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/attention"
+	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/kvcache/redis"
 )
@@ -112,4 +113,51 @@ func ExampleWithTier() {
 		log.Fatal(err)
 	}
 	defer engine.Close() // waits for what is being written
+}
+
+// Of a corpus, what the question's paper has most to read from, within a budget; and
+// what it does not cite itself is quieter.
+func ExampleRequest_WithGraph() {
+	corpus, err := graph.FromEdges([]graph.Segment{
+		{ID: "survey", Tokens: []int32{1, 2, 3, 4}},
+		{ID: "attention", Tokens: []int32{5, 6, 7}},
+		{ID: "rope", Tokens: []int32{8, 9}},
+		{ID: "cooking", Tokens: []int32{10, 11, 12}},
+	}, []graph.Edge{{Source: "attention", Target: "rope"}, {Source: "rope", Target: "survey"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ranking, err := corpus.PersonalizedPageRank([]graph.Scored{{Segment: 0, Score: 1}}, graph.PageRank{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	kept, err := corpus.Fit(ranking.Sequence(), graph.Budget{Limit: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	near, err := corpus.Induced(kept)
+	if err != nil {
+		log.Fatal(err)
+	}
+	request := (&graphkv.Request{Strategy: graphkv.GraphKV, Query: graphkv.Tokens(13)}).WithGraph(near)
+	request.Biases = graphkv.Biases{
+		graphkv.ShortestPathBias{Table: []graphkv.PerHead{{0}, {0}, {-1}}, Unreachable: graphkv.PerHead{-2}},
+	}
+	plan, err := graphkv.Compile(request, graphkv.CompileOptions{Heads: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	l := plan.Layout()
+	for i := range plan.Len() {
+		for _, s := range l.Sees(i) {
+			if bias := l.Score(s).Bias; bias != nil {
+				fmt.Println(plan.ID(i), "←", plan.ID(int(s.Node)), bias[0])
+			}
+		}
+	}
+	// Output:
+	// kv1.attention ← kv0.rope -2
+	// kv1.attention ← kv0.survey -2
+	// kv1.rope ← kv0.survey -2
+	// kv1.survey ← kv0.attention -1
 }

@@ -18,11 +18,17 @@ const fetchers = 8
 // fetch asks the lower tiers for the nodes that this session has come to own. What they
 // have may still be arriving when fetch returns, see [kvcache.Arrival].
 func (s *session) fetch(ctx context.Context) error {
-	if len(s.unasked) == 0 {
-		return nil
+	for len(s.unasked) > 0 {
+		unasked := s.unasked
+		s.unasked = nil
+		if err := s.fetchAll(ctx, unasked); err != nil {
+			return err
+		}
 	}
-	unasked := s.unasked
-	s.unasked = nil
+	return nil
+}
+
+func (s *session) fetchAll(ctx context.Context, unasked []int32) error {
 	slots := make(chan struct{}, fetchers)
 	var asking sync.WaitGroup
 	for _, i := range unasked {
@@ -47,6 +53,8 @@ func (s *session) fetch(ctx context.Context) error {
 	for _, i := range unasked {
 		if s.nodes[i].arrival != nil {
 			s.arriving = append(s.arriving, i)
+		} else {
+			s.wake(i)
 		}
 	}
 	return ctx.Err()
@@ -55,12 +63,12 @@ func (s *session) fetch(ctx context.Context) error {
 // ask asks the lower tiers for node i.
 func (s *session) ask(ctx context.Context, i int32) *kvcache.Arrival {
 	n := &s.nodes[i]
-	shape, tokens := s.e.shape(), len(s.plan.tokens[i])
-	bytes, err := shape.Bytes(tokens)
+	shape := s.e.shape()
+	bytes, err := shape.Bytes(n.rows)
 	if err != nil {
 		return nil // NewKV will say so
 	}
-	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i), Shape: shape, Tokens: tokens})
+	a, err := s.e.store.FetchLayers(ctx, n.flight, kvcache.Estimate{Bytes: bytes, Seconds: s.encodeSeconds(i), Shape: shape, Tokens: n.rows})
 	if err != nil {
 		return nil
 	}
@@ -80,7 +88,8 @@ func (s *session) settle(ctx context.Context) (here bool, err error) {
 	s.arriving = s.arriving[1:]
 	if err == nil {
 		n.arrived = true
-		s.fetched += n.kv.Tokens()
+		s.fetched += n.tokens
+		n.fetched = true
 		return true, nil
 	}
 	n.arrival.Release()

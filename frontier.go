@@ -4,7 +4,7 @@ package graphkv
 
 import "slices"
 
-// frontier knows which nodes of a session can be encoded: those whose sources are all at hand or can be encoded before them in the same call. It does work
+// frontier knows which nodes of a session can be encoded: those whose sources, and what they repair, are all at hand or can be encoded before them in the same call. It does work
 // for every node and edge once, however many foreign flights the session waits for.
 type frontier struct {
 	nodes   []node
@@ -36,7 +36,8 @@ func newFrontier(nodes []node, early bool) *frontier {
 	return f
 }
 
-// edges calls do for every edge between nodes. A node that is the same as an earlier one waits for that and nothing else.
+// edges calls do for every edge between nodes. A node whose KV is an earlier one's waits for that and nothing else; the first of a group waits
+// for what the others see of other nodes.
 func (f *frontier) edges(do func(source, reader int32)) {
 	for i := range f.nodes {
 		n := &f.nodes[i]
@@ -44,8 +45,15 @@ func (f *frontier) edges(do func(source, reader int32)) {
 			do(n.twin, int32(i))
 			continue
 		}
-		for _, s := range n.sources {
-			do(s.node, int32(i))
+		for _, m := range n.members(int32(i)) {
+			for _, s := range f.nodes[m].sources {
+				if int(s.node) < i {
+					do(s.node, int32(i))
+				}
+			}
+		}
+		if n.origin >= 0 {
+			do(n.origin, int32(i))
 		}
 	}
 }

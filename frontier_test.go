@@ -20,7 +20,10 @@ func TestFrontierAgainstWalk(t *testing.T) {
 		var foreign []int32
 		for i := range nodes {
 			n := &nodes[i]
-			n.twin = -1
+			n.twin, n.origin = -1, -1
+			if i > 0 && rapid.IntRange(0, 5).Draw(t, "repairs") == 0 {
+				n.origin = int32(rapid.IntRange(0, i-1).Draw(t, "origin"))
+			}
 			if i > 0 && rapid.IntRange(0, 5).Draw(t, "twin") == 0 {
 				n.twin = int32(rapid.IntRange(0, i-1).Draw(t, "of"))
 				for nodes[n.twin].twin >= 0 {
@@ -51,7 +54,7 @@ func TestFrontierAgainstWalk(t *testing.T) {
 				case n.handle != nil:
 					able[i] = true
 				default:
-					able[i] = n.own && !slices.ContainsFunc(n.sources, func(s source) bool { return !able[s.node] })
+					able[i] = n.own && (n.origin < 0 || able[n.origin]) && !slices.ContainsFunc(n.sources, func(s source) bool { return !able[s.node] })
 				}
 				if able[i] && n.own && !taken[i] {
 					list = append(list, int32(i))

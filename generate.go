@@ -59,6 +59,9 @@ func (e *Engine) Generate(ctx context.Context, p *Plan, options ...GenerateOptio
 	if g.logits {
 		r.Logits = append([]float32(nil), a.logits...)
 	}
+	if g.prepared != nil {
+		g.prepared(s.origins())
+	}
 	prepared := time.Since(start)
 	r.Timings.Prepare = milliseconds(prepared)
 	if err := a.generate(ctx, r, sampler, g.emit, start); err != nil {

@@ -168,7 +168,7 @@ type running struct {
 	namespace string
 }
 
-// RunOption changes how an engine runs a plan, whether to answer it or to prepare it.
+// RunOption changes how an engine runs a plan, whether to answer, prepare or explain it.
 type RunOption func(*running)
 
 func (o RunOption) apply(g *generation) { g.run = append(g.run, o) }
@@ -186,6 +186,7 @@ type generation struct {
 	emit     func(text string) error
 	sampling *sample.Params
 	logits   bool
+	prepared func([]NodeOrigin)
 }
 
 // GenerateOption changes how one answer is generated. Every [RunOption] is one.

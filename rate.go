@@ -47,6 +47,11 @@ func (s *scheduler) measure() {
 			return
 		}
 		encodes = encodes || !j.next
+		for _, r := range j.runs {
+			if r.Probe != nil { // which is work of another kind
+				return
+			}
+		}
 		work += j.work
 	}
 	if encodes {
@@ -70,7 +75,15 @@ func (s *scheduler) passWork() float64 {
 // work returns the multiplications of a run.
 func (s *scheduler) work(r model.Run) float64 {
 	c := s.model.Config()
-	return c.Work(len(r.Tokens), pairs(r)) + float64(c.Hidden)*float64(len(r.Logits))
+	return c.Work(len(r.Tokens), pairs(r))*share(r, c.Layers) + float64(c.Hidden)*float64(len(r.Logits))
+}
+
+// share returns which part of a model of so many layers a run goes through.
+func share(r model.Run, layers int) float64 {
+	if r.Layers == 0 {
+		return 1
+	}
+	return float64(r.Layers-1) / float64(layers) // of the last only the keys and values
 }
 
 // pairs returns the number of keys that the tokens of a run attend to together.
@@ -78,18 +91,35 @@ func pairs(r model.Run) int64 {
 	n := int64(len(r.Tokens))
 	keys := int64(r.At)
 	for _, s := range r.Sources {
-		keys += int64(s.KV.Tokens())
+		keys += int64(s.Tokens())
 	}
 	return n*keys + n*(n+1)/2
 }
 
-// encodeSeconds estimates how long node i takes to encode when its sources are at
-// hand, 0 before anything was measured.
+// encodeSeconds estimates how long node i, or its group, takes to encode when its
+// sources, and what it repairs, are at hand, 0 before anything was measured.
 func (s *session) encodeSeconds(i int32) float64 {
-	n := int64(len(s.plan.tokens[i]))
-	pairs := n * (n + 1) / 2
+	all := 0.0
+	for _, m := range s.nodes[i].members(i) {
+		all += s.encodeWork(m, len(s.plan.tokens[m]))
+	}
+	if s.nodes[i].origin >= 0 {
+		part := s.encodeWork(i, s.plan.layout.Encodes(int(i)))
+		if s.compares(i) {
+			part += all * share(model.Run{Layers: compareLayers}, s.e.model.Config().Layers)
+		}
+		all = part
+	}
+	return s.e.scheduler.rate.estimate(all)
+}
+
+// encodeWork returns how many multiplications it takes to encode the last tokens of node
+// i.
+func (s *session) encodeWork(i int32, tokens int) float64 {
+	n, own := int64(tokens), int64(len(s.plan.tokens[i]))
+	pairs := n*own - n*(n-1)/2
 	for _, src := range s.nodes[i].sources {
 		pairs += n * int64(len(s.plan.tokens[src.node]))
 	}
-	return s.e.scheduler.rate.estimate(s.e.model.Config().Work(int(n), pairs))
+	return s.e.model.Config().Work(tokens, pairs)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/posenc"
 )
 
@@ -19,16 +20,20 @@ const (
 	Block       Strategy = "block"
 	PCW         Strategy = "pcw"
 	APE         Strategy = "ape"
+	PINE        Strategy = "pine"
 	GraphKV     Strategy = "graphkv"
 	GraphKVTopK Strategy = "graphkv-topk"
 	Ego         Strategy = "ego"
 	EgoBatch    Strategy = "ego-batch"
 	DAG         Strategy = "dag"
+	HDT         Strategy = "hdt"
+	CacheBlend  Strategy = "cacheblend"
+	EPIC        Strategy = "epic"
 )
 
 // Strategies returns the presets in the order of the documentation.
 func Strategies() []Strategy {
-	return []Strategy{Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG}
+	return []Strategy{Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, HDT, CacheBlend, EPIC}
 }
 
 // Positions says how the [DAG] strategy lays segments out.
@@ -84,6 +89,38 @@ func (a APEParams) options() posenc.APEOptions {
 	return posenc.APEOptions{Temperature: cmp.Or(a.Temperature, defaultAPE), Scale: cmp.Or(a.Scale, defaultAPE), SharedPrefix: a.SharedPrefix}
 }
 
+// RepairParams are the settings of the strategies [CacheBlend] and [EPIC], which encode
+// a part of every segment again.
+type RepairParams struct {
+	// Fraction is the part of a segment's tokens in cacheblend, 0 to 1; nil for
+	// [DefaultRepairFraction].
+	Fraction *float64 `json:"fraction,omitempty"`
+	// First is the number of a segment's first tokens in epic; nil for
+	// [DefaultRepairFirst].
+	First *int `json:"first,omitempty"`
+}
+
+const (
+	// DefaultRepairFraction is what the authors of CacheBlend recommend.
+	DefaultRepairFraction = 0.15
+	// DefaultRepairFirst is in the range, up to 32, that the authors of EPIC recommend.
+	DefaultRepairFirst = 16
+)
+
+func (r RepairParams) fraction() float64 {
+	if r.Fraction == nil {
+		return DefaultRepairFraction
+	}
+	return *r.Fraction
+}
+
+func (r RepairParams) first() int {
+	if r.First == nil {
+		return DefaultRepairFirst
+	}
+	return *r.First
+}
+
 // Request is a question over segments. Its JSON form is the one that the command
 // reads; see [ParseRequest].
 //
@@ -106,11 +143,18 @@ type Request struct {
 	// the last.
 	VisibleRounds []int `json:"visible_rounds,omitempty"`
 	// APE softens what the query sees of the segments in ape.
-	APE       APEParams `json:"ape,omitzero"`
+	APE APEParams `json:"ape,omitzero"`
+	// Repair says how much of every segment cacheblend and epic encode again.
+	Repair RepairParams `json:"repair,omitzero"`
+	// HDT has the anchors of hdt.
+	HDT       HDTParams `json:"hdt,omitzero"`
 	Positions Positions `json:"positions,omitempty"`
 	Prefix    Piece     `json:"prefix,omitzero"`
 	Segments  []Segment `json:"segments,omitempty"`
 	Edges     []Edge    `json:"edges,omitempty"`
+	// Biases say how loudly edges speak, whatever the strategy. They need the number of
+	// the model's heads.
+	Biases Biases `json:"biases,omitempty"`
 	// Center is the segment that ego puts after its sources. With dag it narrows the
 	// graph to that segment and its ancestors.
 	Center string `json:"center,omitempty"`
@@ -119,6 +163,22 @@ type Request struct {
 	MaxTokens   int      `json:"-"` // 0: DefaultMaxTokens; NoTokens: none
 	Temperature float64  `json:"temperature,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
+}
+
+// WithGraph returns a copy of the request that is over the segments and edges of a
+// graph, for example the part of a corpus that [graph.Graph.Fit] has left.
+func (r *Request) WithGraph(g *graph.Graph) *Request {
+	q := *r
+	q.Segments = make([]Segment, g.Len())
+	q.Edges = make([]Edge, 0, g.NumEdges())
+	for i := range q.Segments {
+		s := g.Segment(i)
+		q.Segments[i] = Segment{ID: s.ID, Text: s.Text, Tokens: s.Tokens}
+		for _, source := range g.Sources(i) {
+			q.Edges = append(q.Edges, Edge{g.ID(int(source)), s.ID})
+		}
+	}
+	return &q
 }
 
 // ParseRequest reads a request's JSON form. Unknown or repeated names, bytes that
@@ -143,6 +203,10 @@ func (r *Request) validate() error {
 		return fmt.Errorf("graphkv: top_k is %d, want at least 0", r.TopK)
 	case r.Positions != "" && r.Positions != SharedPositions && r.Positions != SequentialPositions:
 		return fmt.Errorf("graphkv: positions is %q, want %q or %q", r.Positions, SharedPositions, SequentialPositions)
+	case !(r.Repair.fraction() >= 0 && r.Repair.fraction() <= 1):
+		return fmt.Errorf("graphkv: repair of a fraction of %v, want 0 to 1", r.Repair.fraction())
+	case r.Repair.first() < 0:
+		return fmt.Errorf("graphkv: repair of the first %d tokens, want at least 0", r.Repair.first())
 	case r.MaxTokens < NoTokens:
 		return fmt.Errorf("graphkv: max_tokens is %d, want at least 0", r.MaxTokens)
 	case math.IsNaN(r.Temperature) || r.Temperature < 0 || math.IsInf(r.Temperature, 0):

@@ -174,10 +174,11 @@ func TestRoundsAreRefusedAtOnce(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"strategy": "dag", "rounds": 2, "segments": [{"id": "a", "tokens": [1]}], "edges": [["a", "a"]], "query": {"tokens": [2]}}`))
+	f.Add([]byte(`{"strategy": "pcw", "segments": [{"id": "a", "tokens": [1]}], "query": {"tokens": [2]}, "biases": [{"kind": "rrwp", "weights": [1, [2, 3]]}, {"kind": "relevance", "scores": [-1], "weight": [0, 1]}]}`))
 	f.Add([]byte(`{"nodes": [{"id": "a", "base": 3, "tokens": [1], "sees": []}, {"id": "q", "base": 0, "tokens": [1], "sees": [{"id": "a", "base": 7}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if r, err := ParseRequest(data); err == nil {
-			if p, err := Compile(r, CompileOptions{PromptTokens: 1000}); err == nil {
+			if p, err := Compile(r, CompileOptions{PromptTokens: 1000, Heads: 2}); err == nil {
 				require.LessOrEqual(t, p.Layout().Tokens(), 1000)
 			}
 		}

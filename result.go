@@ -15,7 +15,7 @@ const (
 // Usage counts tokens.
 type Usage struct {
 	PromptTokens     int `json:"prompt_tokens"`     // of all nodes of the plan
-	EncodedTokens    int `json:"encoded_tokens"`    // computed for this request
+	EncodedTokens    int `json:"encoded_tokens"`    // computed for this request; of a repaired node, the tokens encoded again
 	CachedTokens     int `json:"cached_tokens"`     // reused; encoded + cached = prompt
 	FetchedTokens    int `json:"fetched_tokens"`    // of those, fetched by this request from tiers below memory
 	CompletionTokens int `json:"completion_tokens"` // generated, an end token included

@@ -206,7 +206,9 @@ func (s *scheduler) run() {
 		s.took = time.Since(start)
 		s.passes.Add(1)
 		for _, r := range s.runs {
-			s.tokens.Add(int64(len(r.Tokens)))
+			if r.Layers == 0 {
+				s.tokens.Add(int64(len(r.Tokens)))
+			}
 		}
 		clear(s.runs)
 		switch i := s.loser(err); {

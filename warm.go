@@ -7,7 +7,7 @@ import "context"
 // Warm is Prepare for a corpus that is encoded ahead of time: it encodes the nodes of a
 // plan, its query apart, that no tier has, and leaves the others where they are. To see
 // whether a tier has a node costs a look at its key; only what a missing node attends
-// to is fetched. So a corpus can be warmed again and again, and quickly where it was
+// to, or repairs, is fetched. So a corpus can be warmed again and again, and quickly where it was
 // before.
 //
 // Requests in any number may run at the same time, and share passes. Writes to the
@@ -56,8 +56,13 @@ func (s *session) lacking(ctx context.Context) ([]bool, error) {
 		if !wanted[i] {
 			continue
 		}
-		for _, src := range n.sources {
-			wanted[src.node] = true
+		for _, m := range n.members(int32(i)) {
+			for _, src := range s.nodes[m].sources {
+				wanted[src.node] = true
+			}
+		}
+		if n.origin >= 0 {
+			wanted[n.origin] = true
 		}
 	}
 	return wanted, nil

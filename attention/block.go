@@ -50,6 +50,9 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 			s.kern.hide(h, s.scores, s.seen[:], next, hidden, panels)
 		}
 		s.kern.softmax(h, s.scores, &x.lanes, panels)
+		if s.weightless {
+			continue
+		}
 		if format == I8 {
 			s.kern.multiply(h, s.scores, valueScales[:some])
 		}

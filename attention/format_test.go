@@ -199,18 +199,21 @@ func TestKVPanics(t *testing.T) {
 	x := NewKV(F16, 2, 3, 4)
 	good := make([]float32, 6)
 	for name, f := range map[string]func(){
-		"format":       func() { NewKV(Format(9), 1, 1, 1) },
-		"heads":        func() { NewKV(F32, 0, 1, 1) },
-		"head size":    func() { NewKV(F32, 1, -1, 1) },
-		"tokens":       func() { NewKV(F32, 1, 1, -1) },
-		"memory":       func() { ViewKV(F32, 1, 1, 1, make([]byte, 67)) },
-		"alignment":    func() { ViewKV(I8, 1, 1, 1, make([]byte, KVSize(I8, 1, 1, 1)+1)[1:]) },
-		"token":        func() { x.Store(4, good, good) },
-		"before":       func() { x.Load(-1, good, good) },
-		"short key":    func() { x.Store(0, good[1:], good) },
-		"short value":  func() { x.Load(0, good, good[1:]) },
-		"plain arrays": func() { PackKV(F32, 1, 2, good[:3], good[:3]) },
-		"plain pair":   func() { PackKV(F32, 1, 2, good[:4], good[:2]) },
+		"format":                func() { NewKV(Format(9), 1, 1, 1) },
+		"heads":                 func() { NewKV(F32, 0, 1, 1) },
+		"head size":             func() { NewKV(F32, 1, -1, 1) },
+		"tokens":                func() { NewKV(F32, 1, 1, -1) },
+		"memory":                func() { ViewKV(F32, 1, 1, 1, make([]byte, 67)) },
+		"alignment":             func() { ViewKV(I8, 1, 1, 1, make([]byte, KVSize(I8, 1, 1, 1)+1)[1:]) },
+		"token":                 func() { x.Store(4, good, good) },
+		"before":                func() { x.Load(-1, good, good) },
+		"short key":             func() { x.Store(0, good[1:], good) },
+		"short value":           func() { x.Load(0, good, good[1:]) },
+		"plain arrays":          func() { PackKV(F32, 1, 2, good[:3], good[:3]) },
+		"view inside a panel":   func() { NewKV(F32, 1, 1, 40).From(17) },
+		"view past the end":     func() { NewKV(F32, 1, 1, 40).From(48) },
+		"view before the start": func() { NewKV(F32, 1, 1, 40).From(-16) },
+		"plain pair":            func() { PackKV(F32, 1, 2, good[:4], good[:2]) },
 	} {
 		require.Panics(t, f, name)
 	}

@@ -11,6 +11,8 @@ import (
 )
 
 const (
+	// PanelKeys is the number of keys that stand side by side in memory, see [KV.From].
+	PanelKeys = panelKeys
 	// panelKeys is the number of keys that stand side by side in a panel: a vector of 16 float32.
 	panelKeys = 16
 	// MaxTokens is the largest number of tokens of a KV.
@@ -31,6 +33,7 @@ const (
 type KV struct {
 	format                   Format
 	kvHeads, headDim, tokens int
+	first, all               int // the view's first token in the memory, and how many that holds
 	mem                      []byte
 }
 
@@ -63,7 +66,18 @@ func ViewKV(f Format, kvHeads, headDim, tokens int, mem []byte) KV {
 	if uintptr(unsafe.Pointer(unsafe.SliceData(mem)))%4 != 0 {
 		panic("attention: memory of keys and values is not at a multiple of four bytes")
 	}
-	return KV{format: f, kvHeads: kvHeads, headDim: headDim, tokens: tokens, mem: mem}
+	return KV{format: f, kvHeads: kvHeads, headDim: headDim, tokens: tokens, all: tokens, mem: mem}
+}
+
+// From returns a view of the tokens from token i on, which becomes token 0. i must be a multiple of [PanelKeys] from 0 to
+// Tokens; From panics if it is not.
+func (x KV) From(i int) KV {
+	if i < 0 || i > x.tokens || i%panelKeys != 0 {
+		panic(fmt.Sprintf("attention: view from token %d of a KV of %d, want a multiple of %d", i, x.tokens, panelKeys))
+	}
+	x.first += i
+	x.tokens -= i
+	return x
 }
 
 func check(f Format, kvHeads, headDim, tokens int) {
@@ -178,27 +192,29 @@ func (x KV) checkToken(i int, k, v []float32) {
 
 // numbers returns head h's keys, from the panel that token j is in to the one that token j+n−1 is in, and its n ≥ 1 values from token j on.
 func numbers[T float32 | uint16 | int8](x KV, h, j, n int) (k, v []T) {
-	d, padded := x.headDim, roundUp(x.tokens)
+	d, padded := x.headDim, roundUp(x.all)
 	all := x.mem[x.scaleBytes():]
 	values := x.kvHeads * padded * d
+	j += x.first
 	first := j &^ (panelKeys - 1)
 	k = cut[T](all, (h*padded+first)*d, (roundUp(j+n)-first)*d)
-	v = cut[T](all, values+(h*x.tokens+j)*d, n*d)
+	v = cut[T](all, values+(h*x.all+j)*d, n*d)
 	return k, v
 }
 
 // scales returns the scales that belong to numbers, one for each slot of a key and each value.
 func (x KV) scales(h, j, n int) (k, v []float32) {
-	padded := roundUp(x.tokens)
+	padded := roundUp(x.all)
+	j += x.first
 	first := j &^ (panelKeys - 1)
-	return cut[float32](x.mem, h*padded+first, roundUp(j+n)-first), cut[float32](x.mem, x.kvHeads*padded+h*x.tokens+j, n)
+	return cut[float32](x.mem, h*padded+first, roundUp(j+n)-first), cut[float32](x.mem, x.kvHeads*padded+h*x.all+j, n)
 }
 
 func (x KV) scaleBytes() int {
 	if x.format != I8 {
 		return 0
 	}
-	return 4 * x.kvHeads * (roundUp(x.tokens) + x.tokens)
+	return 4 * x.kvHeads * (roundUp(x.all) + x.all)
 }
 
 // cut views n numbers of mem from the one with index at.
@@ -210,8 +226,9 @@ func cut[T float32 | uint16 | int8](mem []byte, at, n int) []T {
 
 // raw returns the memory of numbers for bringing it closer.
 func (x KV) raw(h, j, n int) (k, v []byte) {
-	d, padded, size := x.headDim, roundUp(x.tokens), x.format.bytes()
+	d, padded, size := x.headDim, roundUp(x.all), x.format.bytes()
 	all := x.mem[x.scaleBytes():]
-	from, values := (h*padded+j)*d*size, (x.kvHeads*padded+h*x.tokens+j)*d*size
+	j += x.first
+	from, values := (h*padded+j)*d*size, (x.kvHeads*padded+h*x.all+j)*d*size
 	return all[from:][:roundUp(n)*d*size], all[values:][:n*d*size]
 }

@@ -33,7 +33,8 @@ type Part struct {
 type Query struct {
 	Q []float32 // [Rows][Heads·HeadDim], not rotated; only read
 	// Out receives [Rows][Heads·HeadDim]. It may be the same slice as Q and must
-	// not overlap anything else that the call reads or writes.
+	// not overlap anything else that the call reads or writes. Nil means that only LSE
+	// is wanted, for which no value is read; the query must not have Decode then.
 	Out []float32
 	// LSE receives the log-sum-exp of the scores, [Rows][Heads], natural
 	// logarithm. Nil means that it is not wanted.
@@ -44,6 +45,9 @@ type Query struct {
 	// differ from those without by rounding, and are otherwise as independent of other rows, queries and workers.
 	Decode bool
 }
+
+// weightless reports whether only the log-sum-exp is wanted.
+func (q *Query) weightless() bool { return q.Out == nil && q.LSE != nil }
 
 // QueryError says which query, and which of its parts, Attend refuses and why.
 type QueryError struct {
@@ -69,7 +73,10 @@ func (k *Kernel) check(i int, q *Query) error {
 	if q.Rows < 0 || q.Rows > math.MaxInt32 {
 		return bad("Rows is %d, want 0 to %d", q.Rows, math.MaxInt32)
 	}
-	if n := q.Rows * width; len(q.Q) < n || len(q.Out) < n {
+	if q.weightless() && q.Decode {
+		return bad("Out is nil, which Decode needs")
+	}
+	if n := q.Rows * width; len(q.Q) < n || len(q.Out) < n && !q.weightless() {
 		return bad("Q and Out have %d and %d elements, %d rows need %d", len(q.Q), len(q.Out), q.Rows, n)
 	}
 	if n := q.Rows * k.heads; q.LSE != nil && len(q.LSE) < n {

@@ -16,9 +16,11 @@ type scratch struct {
 	q, o   []float32 // [lanes][stride] rotated and scaled queries; Σ 2^(score−max)·value
 	raw    []float32 // [lanes][HeadDim] queries as they are, for the next part
 	panels []panel
-	scores []float32                     // [maxLanes][scoreStride] of one panel and one block
-	seen   [maxLanes * blockWords]uint64 // keys of the block that each lane sees
-	head   []float32                     // [HeadDim]
+	// weightless is set while only log-sum-exps are wanted.
+	weightless bool
+	scores     []float32                     // [maxLanes][scoreStride] of one panel and one block
+	seen       [maxLanes * blockWords]uint64 // keys of the block that each lane sees
+	head       []float32                     // [HeadDim]
 
 	keys, values         []float32 // [blockKeys][HeadDim] of a block, widened
 	nextKeys, nextValues []byte    // the block after the one at hand

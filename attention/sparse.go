@@ -104,6 +104,7 @@ func (ws *Workspace) runMasked(worker, i int) {
 // attendMasked is attendTile over the blocks of one row of a mask.
 func (k *Kernel) attendMasked(s *scratch, q *Query, m *MaskedQuery, t tile, kv int) {
 	s.begin(t.lanes(k), k.headDim)
+	s.weightless = q.weightless()
 	k.pack(s, q, t, kv, m.First, k.scale*math.Log2E, true)
 	size, tokens := m.Mask.BlockSize(), m.Mask.Tokens()
 	row := (m.First + int(t.row)) / size

@@ -11,6 +11,7 @@ import (
 // attendTile computes the rows of one tile for the query heads that share the key/value head kv.
 func (k *Kernel) attendTile(s *scratch, q *Query, t tile, kv int) {
 	s.begin(t.lanes(k), k.headDim)
+	s.weightless = q.weightless()
 	shift, factor, packed := 0, float32(0), false
 	left := int(t.keys)
 	for i, first := int(t.part), int(t.key); i < len(q.Parts) && left > 0; i, first = i+1, 0 {
@@ -121,10 +122,15 @@ func (k *Kernel) store(s *scratch, q *Query, t tile, kv int) {
 		x := &s.panels[i]
 		for l := range x.height() {
 			at := row*k.heads + kv*k.group + g
-			if end := int(t.row + t.rows); g == 0 && row+rowsAhead < end {
-				s.kern.prefetch(q.Out[((row+rowsAhead)*k.heads+kv*k.group)*d:][:k.group*d])
+			var sum float32
+			if s.weightless {
+				sum = total(&x.sum[l])
+			} else {
+				if end := int(t.row + t.rows); g == 0 && row+rowsAhead < end {
+					s.kern.prefetch(q.Out[((row+rowsAhead)*k.heads+kv*k.group)*d:][:k.group*d])
+				}
+				sum = s.kern.normalize(q.Out[at*d:(at+1)*d], s.o[(x.from+l)*s.stride:][:d], &x.sum[l])
 			}
-			sum := s.kern.normalize(q.Out[at*d:(at+1)*d], s.o[(x.from+l)*s.stride:][:d], &x.sum[l])
 			if q.LSE != nil {
 				q.LSE[at] = logSum(x.max[l], sum)
 			}

@@ -35,6 +35,16 @@
 // segment's own previous round. One round of Unroll over [Full] with self edges
 // is the published Graph-KV topology, over [TopK] its top-k variant.
 //
+// # Neighbourhoods
+//
+// A corpus is larger than a prompt. [Graph.HopNeighbourhoods] and
+// [Graph.WalkNeighbourhoods] cut the surroundings of a segment out of it as ordered
+// sequences, [Graph.PersonalizedPageRank] ranks what a question's segments have most
+// to read from, [Graph.Fit] keeps as much of a sequence as a number of tokens
+// allows, and [Graph.Induced] makes a graph of the rest. [Graph.TopSources] chooses
+// the sources of every segment at once. Sequences ascend in relevance throughout,
+// and what does not fit is dropped from their front.
+//
 // # Interchange
 //
 // A Graph is a gonum graph.Directed, so gonum's algorithms run on it unchanged;

@@ -176,3 +176,88 @@ func ExampleGraph_MarshalDOT() {
 	// 	"cited 2" -> "paper";
 	// }
 }
+
+// A question's papers and what they have most to read from, in 300 tokens.
+func ExampleGraph_Fit() {
+	g, err := graph.FromEdges([]graph.Segment{{ID: "survey"}, {ID: "attention"}, {ID: "rope"}, {ID: "cooking"}, {ID: "alibi"}}, []graph.Edge{
+		{Source: "attention", Target: "rope"},
+		{Source: "attention", Target: "alibi"},
+		{Source: "attention", Target: "survey"},
+		{Source: "rope", Target: "survey"},
+		{Source: "alibi", Target: "survey"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ranking, err := g.PersonalizedPageRank([]graph.Scored{{Segment: 0, Score: 1}}, graph.PageRank{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	kept, err := g.Fit(ranking.Sequence(), graph.Budget{Limit: 300, Lengths: []int{120, 80, 90, 70, 60}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	small, err := g.Induced(kept)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range small.Len() {
+		fmt.Println(i, small.ID(i), small.Sources(i))
+	}
+	// Output:
+	// 0 rope [1]
+	// 1 attention []
+	// 2 survey [1 0]
+}
+
+// The sequence of Graph Mamba: from what long walks meet to the segment itself.
+func ExampleGraph_WalkNeighbourhoods() {
+	g, err := graph.Chain([]graph.Segment{{ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "d"}, {ID: "e"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tokens, err := g.WalkNeighbourhoods(4, graph.WalkOptions{Length: 3, Walks: 2, Repeats: 1, Seed: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, t := range tokens {
+		fmt.Println(t.Radius, t.Segments)
+	}
+	fmt.Println(graph.Sequence(tokens))
+	// Output:
+	// 3 [1 2 3 4]
+	// 2 [2 3 4]
+	// 1 [3 4]
+	// 0 [4]
+	// [1 2 3 4]
+}
+
+// At most one source for every paper, which may be one that it does not cite itself.
+func ExampleGraph_TopSources() {
+	g, err := graph.FromEdges([]graph.Segment{{ID: "classic"}, {ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "survey"}}, []graph.Edge{
+		{Source: "classic", Target: "a"},
+		{Source: "classic", Target: "b"},
+		{Source: "classic", Target: "c"},
+		{Source: "a", Target: "survey"},
+		{Source: "b", Target: "survey"},
+		{Source: "c", Target: "survey"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	top, err := g.TopSources(1, graph.SourceOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(top.ID(int(top.Sources(4)[0])))
+	// Output:
+	// classic
+}

@@ -4,7 +4,6 @@ package graph
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -42,19 +41,27 @@ func (g *Graph) Descendants(i int) *roaring.Bitmap {
 // KHop returns segment i and every segment at most k edges away from it in
 // direction d. Pass it to [Graph.Subgraph] for the neighbourhood as a graph.
 func (g *Graph) KHop(i, k int, d Direction) (*roaring.Bitmap, error) {
-	if uint(i) >= uint(g.Len()) {
-		return nil, &SegmentError{Index: i, Err: fmt.Errorf("%w: there are %d segments", ErrUnknownSegment, g.Len())}
+	row, err := g.checkHops(i, k, d)
+	if err != nil {
+		return nil, err
+	}
+	return g.search(i, k, row, true), nil
+}
+
+// checkHops checks what a k-hop neighbourhood is asked for with and returns the
+// rows to follow.
+func (g *Graph) checkHops(i, k int, d Direction) (func(int) []uint32, error) {
+	if err := g.checkIndex(i); err != nil {
+		return nil, err
 	}
 	if k < 0 {
 		return nil, fmt.Errorf("graph: k-hop neighbourhood of %s: negative k %d", quote(g.ID(i)), k)
 	}
-	switch d {
-	case Incoming:
-		return g.search(i, k, g.Sources, true), nil
-	case Outgoing:
-		return g.search(i, k, g.Targets, true), nil
+	row, err := g.rows(d)
+	if err != nil {
+		return nil, fmt.Errorf("graph: k-hop neighbourhood of %s: %w", quote(g.ID(i)), err)
 	}
-	return nil, fmt.Errorf("graph: k-hop neighbourhood of %s: unknown direction %v", quote(g.ID(i)), d)
+	return row, nil
 }
 
 // search collects what a breadth-first search from start meets within limit
@@ -87,38 +94,14 @@ func (g *Graph) search(start, limit int, row func(int) []uint32, self bool) *roa
 // all edges between them, in the same order as here. An index outside the graph
 // is an error.
 func (g *Graph) Subgraph(set *roaring.Bitmap) (*Graph, error) {
-	n := g.Len()
-	if !set.IsEmpty() && int(set.Maximum()) >= n {
-		return nil, &SegmentError{Index: int(set.Maximum()), Err: fmt.Errorf("%w: there are %d segments", ErrUnknownSegment, n)}
-	}
-	keep := make([]uint64, (n+63)/64)
-	set.WriteDenseTo(keep)
-	place := make([]uint32, n) // new index of a kept segment
-
-	b := NewBuilder(SelfEdges()) // the graph has decided about self edges already
-	b.Grow(int(set.GetCardinality()), 0)
-	for w, word := range keep {
-		for ; word != 0; word &= word - 1 {
-			i := w*64 + bits.TrailingZeros64(word)
-			p, err := b.AddSegment(g.segments[i])
-			if err != nil {
-				return nil, err
-			}
-			place[i] = uint32(p)
+	if !set.IsEmpty() { // before an array of that size is made
+		if err := g.checkIndex(int(set.Maximum())); err != nil {
+			return nil, err
 		}
 	}
-	for w, word := range keep {
-		for ; word != 0; word &= word - 1 {
-			t := w*64 + bits.TrailingZeros64(word)
-			for _, s := range g.Sources(t) {
-				if keep[s/64]&(1<<(s%64)) == 0 {
-					continue
-				}
-				if err := b.add(place[s], place[t]); err != nil {
-					return nil, err
-				}
-			}
-		}
+	sequence := make([]int, 0, set.GetCardinality())
+	for it := set.Iterator(); it.HasNext(); {
+		sequence = append(sequence, int(it.Next()))
 	}
-	return b.Build()
+	return g.Induced(sequence)
 }

@@ -18,6 +18,9 @@
 // hashing; callers sum the parts in the same order, which makes the result equal
 // to the last bit too.
 //
+// A KV may hold several nodes that were encoded together and see one another. Who keys
+// them makes them one node of the graph of keys, in a form of its own ([Scope.KeyAs]).
+//
 // # KV storage
 //
 // A [KV] is one block of memory, layer by layer, each as attention.KV describes it

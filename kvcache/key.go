@@ -28,6 +28,8 @@ type Source struct {
 	Scale float32   // multiplies the attention scores of this edge; 0 and 1 are neutral
 	Bias  []float32 // [Heads] added to the scaled scores; nil and all zeros are neutral
 	Power float32   // of the softmax over the sources of this power, see [posenc.Score]; 0 and 1 are neutral
+	// Ranked sources have no place of their own, see [posenc.Seen]; Base is then that of where they all start.
+	Ranked bool
 }
 
 // SourceError says which number of a source cannot be used.
@@ -105,7 +107,7 @@ func (a *Source) bias() []float32 {
 }
 
 // Compare puts sources in canonical order: by Power, Base, Key, Scale, Bias (a prefix
-// first, then head by head). It is also the order in which their parts are
+// first, then head by head), ranked ones last. It is also the order in which their parts are
 // summed. Compare is 0 exactly when the two sources have the same effect: neutral
 // scales are equal, so are neutral biases, and −0 equals 0.
 func (a Source) Compare(b Source) int {
@@ -121,7 +123,16 @@ func (a Source) Compare(b Source) int {
 	if c := cmp.Compare(a.scale(), b.scale()); c != 0 {
 		return c
 	}
-	return slices.Compare(a.bias(), b.bias())
+	if c := slices.Compare(a.bias(), b.bias()); c != 0 {
+		return c
+	}
+	switch {
+	case a.Ranked == b.Ranked:
+		return 0
+	case b.Ranked:
+		return -1
+	}
+	return 1
 }
 
 // ScopeConfig is what all nodes of one deployment share.
@@ -178,7 +189,8 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 //	‖ u64(len(tokens)) ‖ i32(token)…
 //	‖ u64(len(sources)) ‖ ( i64(Base) ‖ Key ‖ f32(Scale) ‖ u64(len(Bias)) ‖ f32(bias)… )…
 //
-// where a source with a power has 2⁶³ added to len(Bias), and f32(Power) after it. All numbers are little-endian, f32 is the IEEE 754 bit pattern. A scale of 0
+// where a source with a power has 2⁶³ added to len(Bias), and f32(Power) after it, and a
+// ranked one has 2⁶² added. All numbers are little-endian, f32 is the IEEE 754 bit pattern. A scale of 0
 // is written as 1, a neutral bias with length 0 and a bias of −0 as 0.
 //
 // Key panics with a *[SourceError] if [Source.Validate] refuses a source; callers
@@ -280,10 +292,14 @@ func (e *encoder) source(a *Source) {
 	e.bytes(a.Key[:])
 	e.uint32(math.Float32bits(a.scale()))
 	bias, power := a.bias(), a.power()
+	head := uint64(len(bias))
+	if a.Ranked {
+		head |= 1 << 62
+	}
 	if power == 1 {
-		e.uint64(uint64(len(bias)))
+		e.uint64(head)
 	} else {
-		e.uint64(uint64(len(bias)) | 1<<63)
+		e.uint64(head | 1<<63)
 		e.uint32(math.Float32bits(power))
 	}
 	for _, b := range bias {

@@ -25,11 +25,12 @@ type vector struct {
 
 	Tokens  []int32
 	Sources []struct {
-		Key   string
-		Base  int
-		Scale float32
-		Bias  []float32
-		Power float32
+		Key    string
+		Base   int
+		Scale  float32
+		Bias   []float32
+		Power  float32
+		Ranked bool
 	}
 	Form, Key string
 }
@@ -43,7 +44,7 @@ func unhex(t testing.TB, s string) []byte {
 func (v *vector) compute(t testing.TB) Key {
 	var sources []Source
 	for _, s := range v.Sources {
-		sources = append(sources, Source{Key: Key(unhex(t, s.Key)), Base: s.Base, Scale: s.Scale, Bias: s.Bias, Power: s.Power})
+		sources = append(sources, Source{Key: Key(unhex(t, s.Key)), Base: s.Base, Scale: s.Scale, Bias: s.Bias, Power: s.Power, Ranked: s.Ranked})
 	}
 	return NewScope(ScopeConfig{
 		Model: [32]byte(unhex(t, v.Scope.Model)), Encoding: v.Scope.Encoding,
@@ -94,11 +95,12 @@ type node struct {
 
 func genSource(t *rapid.T) Source {
 	return Source{
-		Key:   Key{rapid.Byte().Draw(t, "key")},
-		Base:  rapid.IntRange(-2, 2).Draw(t, "base"),
-		Scale: rapid.SampledFrom([]float32{0, 1, 0.5, -2}).Draw(t, "scale"),
-		Bias:  rapid.SampledFrom([][]float32{nil, {0, 0}, {0.5, 0}, {0, 0.5}, {0.5}, {1, 1}}).Draw(t, "bias"),
-		Power: rapid.SampledFrom([]float32{0, 1, 0.5}).Draw(t, "power"),
+		Key:    Key{rapid.Byte().Draw(t, "key")},
+		Base:   rapid.IntRange(-2, 2).Draw(t, "base"),
+		Scale:  rapid.SampledFrom([]float32{0, 1, 0.5, -2}).Draw(t, "scale"),
+		Bias:   rapid.SampledFrom([][]float32{nil, {0, 0}, {0.5, 0}, {0, 0.5}, {0.5}, {1, 1}}).Draw(t, "bias"),
+		Power:  rapid.SampledFrom([]float32{0, 1, 0.5}).Draw(t, "power"),
+		Ranked: rapid.Bool().Draw(t, "ranked"),
 	}
 }
 
@@ -207,6 +209,7 @@ func TestKeyChanges(t *testing.T) {
 		}
 		s.Scale = math.Nextafter32(s.Scale, 10)
 	})
+	changes["ranked"] = onSource(func(_ *rapid.T, s *Source) { s.Ranked = !s.Ranked })
 	changes["power"] = onSource(func(t *rapid.T, s *Source) {
 		if s.Power == 0 {
 			s.Power = 1

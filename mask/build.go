@@ -38,6 +38,11 @@ func build(l *posenc.Layout, blockSize, maxBlocks int) (*Mask, int, error) {
 	if l.Tokens() > MaxTokens {
 		return nil, 0, fmt.Errorf("mask: %d tokens, the limit is %d", l.Tokens(), MaxTokens)
 	}
+	for i := range l.Len() {
+		if r := l.Node(i).Repair; !r.IsZero() {
+			return nil, 0, fmt.Errorf("mask: node %d (%s) repairs node %d: tokens of it are never computed, see posenc.Layout.Lower", i, l.Node(i), r.Of)
+		}
+	}
 	m := &Mask{layout: l, blockSize: blockSize, side: (l.Tokens()-1)/blockSize + 1}
 	m.offsets = make([]int, l.Len()+1)
 	for i := range l.Len() {
@@ -101,9 +106,10 @@ func (b *builder) rows() error {
 	var (
 		node    int                                // holds the row's first token
 		pattern []run                              // what node "of" sees of its sources
+		before  int                                // how many runs of the pattern stand before the node
 		of      = -1                               // the node of the pattern
 		weights = make([]int, b.layout.Len())      // query tokens of the row that see a node; 0 between rows
-		touched = make([]int32, 0, b.layout.Len()) // sources with a weight
+		touched = make([]int32, 0, b.layout.Len()) // sources outside the row with a weight
 	)
 	for i := range b.side {
 		from := i * b.blockSize
@@ -115,14 +121,23 @@ func (b *builder) rows() error {
 		if b.offsets[node+1] >= to {
 			// The whole row belongs to one node. Such rows repeat what they see of other nodes.
 			if of != node {
-				of, pattern = node, b.pattern(pattern[:0], node)
+				of = node
+				earlier, later := b.split(node)
+				pattern = b.pattern(pattern[:0], earlier)
+				before = len(pattern)
+				pattern = b.pattern(pattern, later)
 			}
-			for _, r := range pattern {
+			for _, r := range pattern[:before] {
 				b.add(r.col, r.keys*b.rowLen)
 			}
 			b.span(b.offsets[node], from, b.rowLen)
 			b.add(i, int(ownPairs(b.layout.Node(node), b.rowLen)))
-			b.after(node, to, b.rowLen)
+			if b.layout.Node(node).Bidirectional {
+				b.span(to, b.offsets[node+1], b.rowLen)
+			}
+			for _, r := range pattern[before:] {
+				b.add(r.col, r.keys*b.rowLen)
+			}
 		} else {
 			touched = touched[:0]
 			last := node
@@ -131,7 +146,7 @@ func (b *builder) rows() error {
 				sources := b.seen(u)
 				b.work += 1 + len(sources)
 				for _, s := range sources {
-					if weights[s] == 0 && int(s) < node {
+					if weights[s] == 0 && (int(s) < node || b.offsets[s] >= to) {
 						touched = append(touched, s)
 					}
 					weights[s] += rows
@@ -139,17 +154,22 @@ func (b *builder) rows() error {
 				last = u
 			}
 			slices.Sort(touched)
-			for _, s := range touched {
-				b.span(b.offsets[s], b.offsets[s+1], weights[s])
-				weights[s] = 0
-			}
+			later, _ := slices.BinarySearch(touched, int32(node)) // of a group with a node in the row
+			b.outside(touched[:later], weights)
 			for u := node; u <= last; u++ { // these may be seen from within the row, and see themselves
 				rows := min(b.offsets[u+1], to) - max(b.offsets[u], from)
 				b.span(b.offsets[u], from, weights[u]+rows)
 				b.add(i, weights[u]*rows+int(ownPairs(b.layout.Node(u), rows)))
+				seen := weights[u]
+				if b.layout.Node(u).Bidirectional {
+					seen += rows
+				}
+				if seen > 0 {
+					b.span(to, b.offsets[u+1], seen)
+				}
 				weights[u] = 0
 			}
-			b.after(last, to, to-max(b.offsets[last], from))
+			b.outside(touched[later:], weights)
 		}
 		b.flush()
 		b.rowPtr[i+1] = len(b.cols)
@@ -160,6 +180,21 @@ func (b *builder) rows() error {
 	return nil
 }
 
+// split returns the sources before and after a node.
+func (b *builder) split(node int) (earlier, later []int32) {
+	sources := b.seen(node)
+	at, _ := slices.BinarySearch(sources, int32(node))
+	return sources[:at], sources[at:]
+}
+
+// outside adds sources that have no token in the row and clears their weights.
+func (b *builder) outside(sources []int32, weights []int) {
+	for _, s := range sources {
+		b.span(b.offsets[s], b.offsets[s+1], weights[s])
+		weights[s] = 0
+	}
+}
+
 // ownPairs returns how many pairs n consecutive tokens of a node make among themselves.
 func ownPairs(x posenc.Node, n int) int64 {
 	if x.Bidirectional {
@@ -168,23 +203,16 @@ func ownPairs(x posenc.Node, n int) int64 {
 	return int64(n) * int64(n+1) / 2
 }
 
-// after adds what a node's tokens, rows of them, see of the node after the row.
-func (b *builder) after(node, to, rows int) {
-	if b.layout.Node(node).Bidirectional {
-		b.span(to, b.offsets[node+1], rows)
-	}
-}
-
-// pattern appends, column by column, how many tokens of its sources a node sees.
-func (b *builder) pattern(dst []run, node int) []run {
-	sources := b.seen(node)
+// pattern appends, column by column, how many tokens of some sources a node sees.
+func (b *builder) pattern(dst []run, sources []int32) []run {
+	first := len(dst)
 	b.work += len(sources)
 	for _, s := range sources {
 		for from, to := b.offsets[s], b.offsets[s+1]; from < to; {
 			b.work++
 			col := from / b.blockSize
 			end := min((col+1)*b.blockSize, to)
-			if k := len(dst) - 1; k >= 0 && dst[k].col == col {
+			if k := len(dst) - 1; k >= first && dst[k].col == col {
 				dst[k].keys += end - from
 			} else {
 				dst = append(dst, run{col, end - from})

@@ -95,6 +95,51 @@ func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
 	}
 }
 
+// documents is a layout of n sentences in documents of sections of 20, whose nodes see later ones too.
+func documents(t testing.TB, n int) *posenc.Layout {
+	var docs [][][]int
+	for d := range n / 500 {
+		var doc [][]int
+		for s := range 25 {
+			section := make([]int, 20)
+			for i := range section {
+				section[i] = 5 + (d+s*i)%40
+			}
+			doc = append(doc, section)
+		}
+		docs = append(docs, doc)
+	}
+	l, err := posenc.HDT(50, docs, posenc.HDTOptions{Document: 1, Section: 1, Sentence: 1}, 20)
+	require.NoError(t, err)
+	return l
+}
+
+// 10,000 sentences are laid out and lowered in time linear in their edges and blocks.
+func TestCostOfDocuments(t *testing.T) {
+	before := 0
+	for _, n := range []int{2500, 5000, 10000} {
+		work, best := 0, time.Hour
+		var m *Mask
+		for range 5 {
+			start := time.Now()
+			l := documents(t, n)
+			var err error
+			m, work, err = build(l, 128, MaxBlocks)
+			best = min(best, time.Since(start))
+			require.NoError(t, err)
+		}
+		assert.Less(t, work, 6*(m.Layout().NumEdges()+m.Layout().Len()+len(m.Cols())))
+		if !testing.Short() {
+			assert.Less(t, best, time.Second/2)
+		}
+		if before > 0 {
+			assert.InDelta(t, 2, float64(work)/float64(before), 0.2)
+		}
+		before = work
+		t.Logf("%d sentences: %d steps, %v; %v", n, work, best, m)
+	}
+}
+
 // The number of steps stays within a small multiple of edges, nodes and blocks when few blocks hold many edges: no pair of
 // a row and a source, or of a node and a column, is visited more than once.
 func TestCostOfExtremeShapes(t *testing.T) {

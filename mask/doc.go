@@ -3,7 +3,8 @@
 // Package mask lowers a position layout to a block-sparse attention mask.
 //
 // The token axis is the layout's nodes laid end to end in encoding order. Query token i may see key token j if both belong to
-// one node and j ≤ i, or if i's node lists j's node as a source. Cutting both axes into blocks of the same size gives a
+// one node and j ≤ i or the node is bidirectional, or if i's node lists j's node as a source; nodes that are encoded together
+// may list later ones. Cutting both axes into blocks of the same size gives a
 // matrix of blocks that are empty (nothing allowed), full (everything allowed) or partial; only the last kind needs a test
 // per token. This is the form in which kernels such as FlexAttention take a mask, and the form to look at.
 //

@@ -64,7 +64,7 @@ type Mask struct {
 }
 
 // New lowers a layout to blocks of blockSize × blockSize tokens, 1 ≤ blockSize ≤ MaxBlockSize. The last row and column are
-// cut off at the last token. A small block size on dense layouts can make more than MaxBlocks blocks, which is an error.
+// cut off at the last token. A layout with repairs must be lowered first, see [posenc.Layout.Lower]. A small block size on dense layouts can make more than MaxBlocks blocks, which is an error.
 func New(l *posenc.Layout, blockSize int) (*Mask, error) {
 	m, _, err := build(l, blockSize, MaxBlocks)
 	return m, err

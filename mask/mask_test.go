@@ -20,45 +20,59 @@ import (
 
 // layoutOf builds a layout of nodes with the given lengths, the last of which is the query; sees lists pairs (reader, source).
 func layoutOf(t require.TestingT, lengths []int, sees ...[2]int) *posenc.Layout {
-	return layoutWith(t, lengths, nil, sees)
+	return layoutWith(t, lengths, nil, nil, sees)
 }
 
-// layoutWith is layoutOf with some nodes bidirectional.
-func layoutWith(t require.TestingT, lengths []int, both map[int]bool, sees [][2]int) *posenc.Layout {
+// layoutWith is layoutOf with some nodes bidirectional and some groups of nodes encoded together.
+func layoutWith(t require.TestingT, lengths []int, both map[int]bool, groups map[int]int, sees [][2]int) *posenc.Layout {
 	rows := make([][]posenc.Seen, len(lengths))
 	for _, e := range sees {
 		rows[e[0]] = append(rows[e[0]], posenc.Seen{Node: int32(e[1])})
 	}
-	b := posenc.NewLayoutBuilder()
+	nodes := make([]posenc.Node, len(lengths))
 	for i, n := range lengths {
-		node := posenc.Node{Segment: i, Len: n, Bidirectional: both[i]}
+		nodes[i] = posenc.Node{Segment: i, Len: n, Bidirectional: both[i]}
 		if i == len(lengths)-1 {
-			node.Kind, node.Segment = posenc.QueryNode, -1
+			nodes[i].Kind, nodes[i].Segment = posenc.QueryNode, -1
 		}
-		_, err := b.Add(node, rows[i]...)
+	}
+	b := posenc.NewLayoutBuilder()
+	for i := 0; i < len(nodes); {
+		end := max(i+1, groups[i])
+		at, err := b.AddGroup(nodes[i:end], rows[i:end])
 		require.NoError(t, err)
+		require.Equal(t, i, at)
+		i = end
 	}
 	l, err := b.Layout()
 	require.NoError(t, err)
 	return l
 }
 
-// anyLayout draws nodes of ragged lengths and sources in any order.
+// anyLayout draws nodes of ragged lengths and sources in any order. Some nodes are encoded together and may see later ones.
 func anyLayout(t *rapid.T) *posenc.Layout {
 	n := rapid.IntRange(1, 14).Draw(t, "nodes")
 	longest := rapid.SampledFrom([]int{1, 5, 40, 100}).Draw(t, "longest")
 	lengths := rapid.SliceOfN(rapid.IntRange(1, longest), n, n).Draw(t, "lengths")
 	var sees [][2]int
-	both := map[int]bool{}
-	for reader := range n {
-		both[reader] = rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
-		for _, source := range rapid.Permutation(upTo(reader)).Draw(t, "sources") {
-			if rapid.Bool().Draw(t, "sees") {
-				sees = append(sees, [2]int{reader, source})
+	both, groups := map[int]bool{}, map[int]int{}
+	for lo := 0; lo < n; {
+		hi := lo + 1
+		if lo < n-1 && rapid.IntRange(0, 2).Draw(t, "together") == 0 {
+			hi = rapid.IntRange(lo+1, n-1).Draw(t, "group")
+		}
+		groups[lo] = hi
+		for reader := lo; reader < hi; reader++ {
+			both[reader] = rapid.IntRange(0, 3).Draw(t, "bidirectional") == 0
+			for _, source := range rapid.Permutation(upTo(hi)).Draw(t, "sources") {
+				if source != reader && rapid.Bool().Draw(t, "sees") {
+					sees = append(sees, [2]int{reader, source})
+				}
 			}
 		}
+		lo = hi
 	}
-	return layoutWith(t, lengths, both, sees)
+	return layoutWith(t, lengths, both, groups, sees)
 }
 
 func upTo(n int) []int {
@@ -86,6 +100,20 @@ func define(l *posenc.Layout) [][]bool {
 		}
 	}
 	return out
+}
+
+// Tokens that a repair leaves as they are have no row, so there is no mask of it; there is
+// one of the lowered layout.
+func TestRepairsHaveNoMask(t *testing.T) {
+	l, err := posenc.EPIC(2, []int{3, 4}, 1, 2)
+	require.NoError(t, err)
+	_, err = New(l, 4)
+	require.EqualError(t, err, "mask: node 2 (segment 0 round 1) repairs node 1: tokens of it are never computed, see posenc.Layout.Lower")
+	low, _, err := l.Lower(nil)
+	require.NoError(t, err)
+	m, err := New(low, 4)
+	require.NoError(t, err)
+	require.Equal(t, 2+3+2+4+2+1, m.Tokens())
 }
 
 func TestMaskFollowsTheDefinition(t *testing.T) { rapid.Check(t, followsTheDefinition) }

@@ -7,24 +7,30 @@ import (
 	"unicode/utf8"
 )
 
-// Picture draws the mask for logs: a line per row of blocks, '#' for a full block, '+' for a partial and '.' for an empty
+// Rows is a square matrix of blocks, as [Mask] is.
+type Rows interface {
+	Side() int // blocks along an axis
+	Row(i int) (cols []int32, kinds []Kind)
+}
+
+// Picture draws blocks for logs: a line per row of blocks, '#' for a full block, '+' for a partial and '.' for an empty
 // one. If there are more than maxWidth columns (at least 1), each character stands for a square of blocks and is '#' or '.'
-// only if all of them are. If label is not nil, each line starts with the labels of the nodes whose first token lies in it.
-func (m *Mask) Picture(maxWidth int, label func(node int) string) string {
-	scale := (m.side-1)/max(maxWidth, 1) + 1
-	width := (m.side-1)/scale + 1
+// only if all of them are. If label is not nil, the line of the row of blocks i starts with the labels of i and of all rows
+// that share the line.
+func Picture(b Rows, maxWidth int, label func(row int) []string) string {
+	side := b.Side()
+	scale := (side-1)/max(maxWidth, 1) + 1
+	width := (side-1)/scale + 1
 	labels := make([]string, width)
 	indent := 0
 	if label != nil {
-		for node := range m.layout.Len() {
-			at := m.offsets[node] / m.blockSize / scale
-			if labels[at] != "" {
-				labels[at] += " "
+		for line := range width {
+			var all []string
+			for i := line * scale; i < min((line+1)*scale, side); i++ {
+				all = append(all, label(i)...)
 			}
-			labels[at] += label(node)
-		}
-		for _, s := range labels {
-			indent = max(indent, utf8.RuneCountInString(s)+1)
+			labels[line] = strings.Join(all, " ")
+			indent = max(indent, utf8.RuneCountInString(labels[line])+1)
 		}
 	}
 	var out strings.Builder
@@ -32,9 +38,9 @@ func (m *Mask) Picture(maxWidth int, label func(node int) string) string {
 	for line := range width {
 		clear(full)
 		clear(some)
-		from, to := line*scale, min((line+1)*scale, m.side)
+		from, to := line*scale, min((line+1)*scale, side)
 		for i := from; i < to; i++ {
-			cols, kinds := m.Row(i)
+			cols, kinds := b.Row(i)
 			for at, col := range cols {
 				some[int(col)/scale] = true
 				if kinds[at] == Full {
@@ -48,7 +54,7 @@ func (m *Mask) Picture(maxWidth int, label func(node int) string) string {
 		}
 		for c := range width {
 			switch {
-			case full[c] == (to-from)*(min((c+1)*scale, m.side)-c*scale):
+			case full[c] == (to-from)*(min((c+1)*scale, side)-c*scale):
 				out.WriteByte('#')
 			case some[c]:
 				out.WriteByte('+')
@@ -59,4 +65,20 @@ func (m *Mask) Picture(maxWidth int, label func(node int) string) string {
 		out.WriteByte('\n')
 	}
 	return out.String()
+}
+
+// Picture draws the mask, see [Picture]. If label is not nil, each line starts with the labels of the nodes whose first token
+// lies in it.
+func (m *Mask) Picture(maxWidth int, label func(node int) string) string {
+	if label == nil {
+		return Picture(m, maxWidth, nil)
+	}
+	node := 0
+	return Picture(m, maxWidth, func(row int) []string {
+		var labels []string
+		for ; node < m.layout.Len() && m.offsets[node] < (row+1)*m.blockSize; node++ {
+			labels = append(labels, label(node))
+		}
+		return labels
+	})
 }

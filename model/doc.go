@@ -7,7 +7,7 @@
 // of one node: it attends to the node's sources, whose keys and values it reads
 // in place, and causally to the node itself. Every layer first computes the keys
 // and values of all runs and only then attends, so a run may read sources that
-// are encoded in the very same batch. A whole graph, its query included, is
+// are encoded in the very same batch, and runs may read one another in a circle. A whole graph, its query included, is
 // therefore one pass over the weights however deep it is; a plain causal prompt
 // is the same pass with one run.
 //

@@ -4,6 +4,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/graphkv/graphkv/attention"
@@ -14,13 +15,18 @@ import (
 
 // Source is a node that a run attends to as a whole.
 type Source struct {
-	KV  *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
-	Len int         // rows of KV that hold tokens; 0 means all of them
+	KV   *kvcache.KV // its layers may still be arriving, see [kvcache.KV.Wait]
+	From int         // the source's first row in KV, a multiple of [attention.PanelKeys]
+	Len  int         // rows of KV from there on that hold its tokens; 0 means all of them
 	// Shift is the position of the run's first token less the position of the
 	// source's first token, as this reader sees it. It may be negative.
 	Shift int
-	Scale float32   // multiplies the scores; 0 means 1
-	Bias  []float32 // [Heads], added to the scaled scores; nil means none
+	// Ranked sources stand end to end in an order that every layer finds anew, see
+	// [posenc.Seen]. Their Shift, which is the same for all of a run, is to where the
+	// first of them starts.
+	Ranked bool
+	Scale  float32   // multiplies the scores; 0 means 1
+	Bias   []float32 // [Heads], added to the scaled scores; nil means none
 	// Power is that of the softmax over the run's sources of this power, see
 	// [posenc.Score]; 0 means 1.
 	Power float32
@@ -29,20 +35,29 @@ type Source struct {
 // Run is a stretch of consecutive tokens of one node.
 type Run struct {
 	Tokens []int32
-	// KV receives the keys and values of Tokens in rows At, At+1, …; rows before
-	// At hold the node's earlier tokens, which this run attends to as well.
+	// KV receives the keys and values of Tokens in rows From+At, From+At+1, …; rows
+	// from From to there hold the node's earlier tokens, which this run attends to as
+	// well. From is a multiple of [attention.PanelKeys]: a KV may hold several nodes.
 	KV      *kvcache.KV
+	From    int
 	At      int
 	Sources []Source // summed in this order, the node itself last; sources of one power stand together
 	// Bidirectional lets every token see the whole node, which must be encoded in one
 	// run.
 	Bidirectional bool
+	// Layers, when it is not 0, ends the run with the keys and values of so many layers,
+	// without attention in the last of them. Its KV then may have no more.
+	Layers int
+	// Whole says that the run is all of its node. Its ranked sources are then placed
+	// once for all of its tokens, instead of for every token by itself.
+	Whole bool
 	// Decode splits attention over keys as well as heads, which is faster for a step of generation: one token after long sources. Its
 	// results differ from those without by rounding, so it is not for nodes whose KV is to be reused.
 	Decode bool
 	// Logits receives the logits of the last len(Logits)/Vocab tokens, row by row.
 	// Nil asks for none.
 	Logits []float32
+	Probe  *Probe // nil: nothing is asked
 }
 
 // Workspace holds the buffers of a forward pass. It grows to the largest batch it
@@ -52,11 +67,14 @@ type Workspace struct {
 	last, logits                 []float32
 	queries                      []attention.Query
 	tempered                     tempered
+	ranking                      ranking
 	parts                        []attention.Part
 	steps                        rowSteps
 	storing                      storeStep
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
+	ranks                        bool // a run of the pass has sources to be ranked
+	probing                      probing
 }
 
 // SourceError says that a run could not attend to one of its sources. Err is what
@@ -73,16 +91,18 @@ func (e *SourceError) Error() string {
 func (e *SourceError) Unwrap() error { return e.Err }
 
 // Forward encodes the runs as one batch. Runs may be listed in any order and may
-// read one another's keys and values (but not in a circle); no two may write the
-// same rows. A source of which layers are still arriving is waited for, layer by
+// read one another's keys and values, also in a circle: in every layer all keys and
+// values are there before any run attends. No two runs may write the same rows. A
+// source of which layers are still arriving is waited for, layer by
 // layer as it is attended to; if one fails to arrive, the error is a *[SourceError].
 // When Forward returns an
 // error, a cancelled ctx included, the rows it was to write are undefined.
 func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
-	total, parts, err := m.check(runs)
+	total, parts, ranks, err := m.check(runs)
 	if err != nil {
 		return err
 	}
+	ws.ranks = ranks
 	ws.resize(m.config, total, parts, runs)
 	if err := m.embed(ws.x, runs); err != nil {
 		return err
@@ -91,43 +111,117 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.forwardLayer(ctx, ws, i, total, runs); err != nil {
+		if total, err = m.forwardLayer(ctx, ws, i, total, runs); err != nil {
 			return err
 		}
+		if total == 0 {
+			break
+		}
 	}
+	m.keepLast(ws.x, ws.h, runs)
+	m.gather(ws.x, len(m.layers), runs)
+	m.gather(ws.h, len(m.layers), runs)
 	m.logits(ws, runs)
 	return nil
 }
 
-func (m *Model) check(runs []Run) (total, parts int, err error) {
-	shape := m.config.KVShape()
-	for i, r := range runs {
-		if err := m.checkTokens(r.Tokens); err != nil {
-			return 0, 0, fmt.Errorf("run %d: %w", i, err)
+// check returns the number of tokens, how many parts they attend to in a layer at
+// most, and whether there are sources to be ranked.
+func (m *Model) check(runs []Run) (total, parts int, ranks bool, err error) {
+	for i := range runs {
+		r := &runs[i]
+		if err := m.checkRun(r); err != nil {
+			return 0, 0, false, fmt.Errorf("model: run %d: %w", i, err)
 		}
-		switch {
-		case r.KV == nil || !fits(r.KV, shape):
-			return 0, 0, fmt.Errorf("model: run %d: its KV is not of this model's shape %+v", i, shape)
-		case r.At < 0 || r.At > r.KV.Tokens()-len(r.Tokens):
-			return 0, 0, fmt.Errorf("model: run %d: %d rows from %d do not fit a KV of %d tokens", i, len(r.Tokens), r.At, r.KV.Tokens())
-		case len(r.Logits)%m.config.Vocab != 0 || len(r.Logits)/m.config.Vocab > len(r.Tokens):
-			return 0, 0, fmt.Errorf("model: run %d: room for %d logits; want rows of %d, at most %d", i, len(r.Logits), m.config.Vocab, len(r.Tokens))
-		}
-		if r.Bidirectional && len(r.Tokens) != r.KV.Tokens() {
-			return 0, 0, fmt.Errorf("model: run %d: %d of %d tokens of a bidirectional node, want all of them", i, len(r.Tokens), r.KV.Tokens())
-		}
-		for j, s := range r.Sources {
-			if s.KV == r.KV {
-				return 0, 0, fmt.Errorf("model: run %d: source %d is the run's own KV", i, j)
+		for j := range r.Sources {
+			if err := m.checkSource(r, &r.Sources[j]); err != nil {
+				return 0, 0, false, fmt.Errorf("model: run %d: source %d %w", i, j, err)
 			}
-			if s.KV == nil || !fits(s.KV, shape) || s.Len < 0 || s.Len > s.KV.Tokens() {
-				return 0, 0, fmt.Errorf("model: run %d: source %d is not of this model's shape or has fewer than %d tokens", i, j, s.Len)
+		}
+		if r.Probe != nil {
+			if err := r.Probe.check(m.config, r); err != nil {
+				return 0, 0, false, fmt.Errorf("model: run %d: %w", i, err)
 			}
 		}
 		total += len(r.Tokens)
-		parts += len(r.Sources) + 1
+		n := len(r.Sources) + 1
+		if r.ranked() > 1 {
+			ranks = true
+			if !r.Whole {
+				n *= len(r.Tokens)
+			}
+		}
+		parts += n
 	}
-	return total, parts, nil
+	return total, parts, ranks, nil
+}
+
+func (m *Model) checkRun(r *Run) error {
+	if err := m.checkTokens(r.Tokens); err != nil {
+		return err
+	}
+	shape, vocab := m.config.KVShape(), m.config.Vocab
+	switch {
+	case r.Layers < 0 || r.Layers > m.config.Layers:
+		return fmt.Errorf("ends after %d of %d layers", r.Layers, m.config.Layers)
+	case r.Layers > 0 && (r.Logits != nil || r.Probe != nil):
+		return fmt.Errorf("ends after %d layers and is asked for more", r.Layers)
+	case r.KV == nil || !r.fits(shape):
+		return fmt.Errorf("its KV is not of this model's shape %+v", shape)
+	case r.From < 0 || r.From%attention.PanelKeys != 0 || r.From > r.KV.Tokens():
+		return fmt.Errorf("its node starts at row %d of a KV of %d tokens, want a multiple of %d", r.From, r.KV.Tokens(), attention.PanelKeys)
+	case r.At < 0 || r.At > r.KV.Tokens()-r.From-len(r.Tokens):
+		return fmt.Errorf("%d rows from %d do not fit a KV of %d tokens", len(r.Tokens), r.From+r.At, r.KV.Tokens())
+	case len(r.Logits)%vocab != 0 || len(r.Logits)/vocab > len(r.Tokens):
+		return fmt.Errorf("room for %d logits; want rows of %d, at most %d", len(r.Logits), vocab, len(r.Tokens))
+	case (r.Bidirectional || r.Whole) && r.At != 0:
+		return fmt.Errorf("%d tokens from %d on, want the whole node", len(r.Tokens), r.At)
+	case r.Whole && len(r.Logits) != 0 && len(r.Logits) != vocab*len(r.Tokens):
+		return fmt.Errorf("logits of %d of %d tokens of a whole node, want none or all", len(r.Logits)/vocab, len(r.Tokens))
+	}
+	return nil
+}
+
+func (m *Model) checkSource(r *Run, s *Source) error {
+	switch {
+	case s.KV == nil || !fits(s.KV, m.config.KVShape()):
+		return errors.New("is not of this model's shape")
+	case s.From < 0 || s.From%attention.PanelKeys != 0 || s.From > s.KV.Tokens():
+		return fmt.Errorf("starts at row %d of a KV of %d tokens, want a multiple of %d", s.From, s.KV.Tokens(), attention.PanelKeys)
+	case s.Len < 0 || s.Len > s.KV.Tokens()-s.From:
+		return fmt.Errorf("has fewer than %d tokens", s.Len)
+	case s.KV == r.KV && s.From < r.From+r.At+len(r.Tokens) && r.From < s.From+s.Tokens():
+		return errors.New("is the run's own node")
+	}
+	return nil
+}
+
+// ranked returns the number of the run's ranked sources.
+func (r *Run) ranked() int {
+	n := 0
+	for j := range r.Sources {
+		if r.Sources[j].Ranked {
+			n++
+		}
+	}
+	return n
+}
+
+// Tokens returns the number of the source's tokens.
+func (s *Source) Tokens() int {
+	if s.Len == 0 {
+		return s.KV.Tokens() - s.From
+	}
+	return s.Len
+}
+
+// fits reports whether the run's KV is of the shape, or has the layers that it needs, in
+// whatever format.
+func (r *Run) fits(shape kvcache.Shape) bool {
+	if r.Layers > 0 {
+		shape.Layers = max(r.Layers, min(shape.Layers, r.KV.Shape().Layers))
+	}
+	return fits(r.KV, shape)
 }
 
 // fits reports whether kv is of the shape, in whatever format.
@@ -151,10 +245,10 @@ func (m *Model) embed(x []float32, runs []Run) error {
 }
 
 // forwardLayer computes x += attention(norm(x)), x += ffn(norm(x)) for every row.
-// The last sum is left in ws.h for whoever reads x next. Of the last layer only the
-// keys and values are needed of all rows; the others are done for the rows whose
-// logits are asked for, which then stand together at the front of ws.x and ws.h.
-func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) error {
+// The last sum is left in ws.h for whoever reads x next. Of all rows the keys and values
+// are computed; the others are done for the rows that are asked for more, see rows,
+// which then stand together at the front of ws.x and ws.h. It returns their number.
+func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, runs []Run) (int, error) {
 	c, w := m.config, &m.layers[i]
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	var before []float32 // what the layer before left to add
@@ -162,9 +256,10 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 		before = ws.h
 	}
 	m.addNorm(ws, ws.h, ws.x, before, w.attnNorm, total)
-	last, rows := i == len(m.layers)-1, total
-	if last {
-		rows = m.asked(runs)
+	m.keepHidden(ws.x, i, runs)
+	rows := 0
+	for j := range runs {
+		rows += m.rows(&runs[j], i)
 	}
 	query := gemm.Product{W: w.q, C: ws.q, Ldc: q}
 	key, value := gemm.Product{W: w.k, C: ws.k, Ldc: kv}, gemm.Product{W: w.v, C: ws.v, Ldc: kv}
@@ -173,44 +268,76 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	} else {
 		m.linear(ws, ws.h, total, key, value)
 	}
-	addBias(ws.k, w.kBias)
-	addBias(ws.v, w.vBias)
+	addBias(ws.k[:total*kv], w.kBias)
+	addBias(ws.v[:total*kv], w.vBias)
 	row := 0
 	for _, r := range runs {
-		n := len(r.Tokens)
+		n := r.enter(i)
+		if n == 0 {
+			continue
+		}
 		m.store(ws, r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
 		row += n
 	}
 	if rows == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := await(ctx, i, last, runs); err != nil {
-		return err
+	if err := m.await(ctx, i, runs); err != nil {
+		return 0, err
 	}
 	if rows < total {
-		m.gather(ws.x, runs)
-		m.gather(ws.h, runs)
+		m.gather(ws.x, i, runs)
+		m.gather(ws.h, i, runs)
 		m.linear(ws, ws.h, rows, query)
 	}
 	addBias(ws.q[:rows*q], w.qBias)
-	m.queries(ws, i, last, runs)
+	if ws.ranks {
+		if err := m.rank(ws, i, runs); err != nil {
+			return 0, err
+		}
+	}
+	m.queries(ws, i, runs)
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
-		return err
+		return 0, err
 	}
 	ws.tempered.join(c.HeadDim)
+	if err := m.masses(ws, i, runs); err != nil {
+		return 0, err
+	}
 	m.linear(ws, ws.mix, rows, gemm.Product{W: w.o, C: ws.h, Ldc: c.Hidden})
 	m.addNorm(ws, ws.h, ws.x, ws.h, w.ffnNorm, rows)
 	m.linear(ws, ws.h, rows, gemm.Product{W: w.gate, C: ws.gate, Ldc: c.FFN}, gemm.Product{W: w.up, C: ws.up, Ldc: c.FFN})
 	m.siluMul(ws, rows)
 	m.linear(ws, ws.gate, rows, gemm.Product{W: w.down, C: ws.h, Ldc: c.Hidden})
-	return nil
+	return rows, nil
 }
 
-// await waits until a layer of all that the runs attend to is there. In the last layer
-// only runs that are asked for logits attend.
-func await(ctx context.Context, layer int, last bool, runs []Run) error {
-	for i, r := range runs {
-		if last && len(r.Logits) == 0 {
+// enter returns how many of the run's rows a layer begins with.
+func (r *Run) enter(layer int) int {
+	if r.Layers > 0 && layer >= r.Layers {
+		return 0
+	}
+	return len(r.Tokens)
+}
+
+// rows returns how many of a run's rows, its last ones, go through all of a layer: in
+// the last layer of the model those whose logits are asked for, or all of a run with a
+// probe; in the last of a run that ends before, none.
+func (m *Model) rows(r *Run, layer int) int {
+	switch {
+	case r.Layers > 0 && layer >= r.Layers-1:
+		return 0
+	case layer == len(m.layers)-1 && r.Probe == nil:
+		return len(r.Logits) / m.config.Vocab
+	}
+	return len(r.Tokens)
+}
+
+// await waits until a layer of all that the runs attend to in it is there.
+func (m *Model) await(ctx context.Context, layer int, runs []Run) error {
+	for i := range runs {
+		r := &runs[i]
+		if m.rows(r, layer) == 0 {
 			continue
 		}
 		for j, s := range r.Sources {
@@ -225,23 +352,24 @@ func await(ctx context.Context, layer int, last bool, runs []Run) error {
 	return nil
 }
 
-// asked returns how many rows' logits the runs ask for.
-func (m *Model) asked(runs []Run) int {
-	n := 0
-	for _, r := range runs {
-		n += len(r.Logits)
-	}
-	return n / m.config.Vocab
-}
-
-// gather moves the rows whose logits are asked for to the front of x.
-func (m *Model) gather(x []float32, runs []Run) {
+// gather moves the rows of x that go through all of a layer to the front and, after the
+// last one, those of them whose logits are asked for.
+func (m *Model) gather(x []float32, layer int, runs []Run) {
 	h := m.config.Hidden
 	to, end := 0, 0
-	for _, r := range runs {
-		end += len(r.Tokens) * h
-		n := len(r.Logits) / m.config.Vocab * h
-		copy(x[to:to+n], x[end-n:end])
+	for i := range runs {
+		r := &runs[i]
+		var rows, n int
+		if layer == len(m.layers) {
+			rows, n = m.rows(r, layer-1), len(r.Logits)/m.config.Vocab
+		} else {
+			rows, n = r.enter(layer), m.rows(r, layer)
+		}
+		end += rows * h
+		n *= h
+		if to < end-n {
+			copy(x[to:to+n], x[end-n:end])
+		}
 		to += n
 	}
 }
@@ -264,62 +392,90 @@ func addBias(x, bias []float32) {
 
 // queries points the attention kernel at this layer's rows and parts: in the last
 // layer, the rows whose logits are asked for.
-func (m *Model) queries(ws *Workspace, layer int, last bool, runs []Run) {
+func (m *Model) queries(ws *Workspace, layer int, runs []Run) {
 	width := m.config.Heads * m.config.HeadDim
 	ws.queries, ws.parts = ws.queries[:0], ws.parts[:0]
 	ws.tempered.reset()
 	row := 0
-	for _, r := range runs {
-		rows, skip := len(r.Tokens), 0
-		if last {
-			rows = len(r.Logits) / m.config.Vocab
-			skip = len(r.Tokens) - rows
+	for i := range runs {
+		r := &runs[i]
+		rows := m.rows(r, layer)
+		skip := len(r.Tokens) - rows
+		// Rows whose sources stand elsewhere than those of the row before are queries of
+		// their own.
+		n := rows
+		if ws.ranks && !r.Whole && ws.ranking.runs[i].count > 0 {
+			n = 1
 		}
-		if rows == 0 {
-			continue
-		}
-		q := ws.q[row*width : (row+rows)*width]
-		whole := attention.Query{Q: q, Out: ws.mix[row*width : (row+rows)*width], Rows: rows, Decode: r.Decode}
-		// Sources without a power and the node itself make one query, sources of another
-		// power one each.
-		plain := len(ws.parts)
-		for _, s := range r.Sources {
-			if !s.tempered() {
-				ws.parts = append(ws.parts, s.part(layer, skip))
+		for at := 0; at < rows; at += n {
+			q := attention.Query{
+				Q: ws.q[(row+at)*width : (row+at+n)*width], Out: ws.mix[(row+at)*width : (row+at+n)*width], Rows: n, Decode: r.Decode,
 			}
-		}
-		ws.parts = append(ws.parts, attention.Part{
-			KV: r.KV.Layer(layer), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: !r.Bidirectional, Offset: r.At + skip,
-		})
-		whole.Parts = ws.parts[plain:len(ws.parts):len(ws.parts)]
-		groups := len(ws.queries) + 1
-		ws.queries = append(ws.queries, whole)
-		for at := 0; at < len(r.Sources); {
-			power, first := r.Sources[at].Power, len(ws.parts)
-			end := at
-			for ; end < len(r.Sources) && r.Sources[end].Power == power; end++ {
-				if r.Sources[end].tempered() {
-					ws.parts = append(ws.parts, r.Sources[end].part(layer, skip))
-				}
+			if r.asksMass() {
+				q.LSE = ws.probing.total[(row+at)*m.config.Heads:][:n*m.config.Heads]
 			}
-			at = end
-			if len(ws.parts) > first {
-				ws.queries = append(ws.queries, attention.Query{Q: q, Rows: rows, Decode: r.Decode, Parts: ws.parts[first:len(ws.parts):len(ws.parts)]})
-				ws.tempered.add(groups-1, len(ws.queries)-1, power)
+			var offsets []int
+			if ws.ranks {
+				offsets = ws.ranking.places(i, at, r.Whole)
 			}
+			ws.attendTo(q, r, layer, skip+at, offsets)
 		}
 		row += rows
 	}
 	ws.tempered.buffers(ws.queries, m.config.Heads, width)
 }
 
-// part is the source as rows see it that start skip after the run's first.
-func (s *Source) part(layer, skip int) attention.Part {
-	n := s.Len
-	if n == 0 {
-		n = s.KV.Tokens()
+// attendTo adds the queries of rows of a run that start skip after its first. Sources
+// without a power and the node itself make one query, sources of another power one
+// each. offsets say where the ranked sources stand, in the order of the sources.
+func (ws *Workspace) attendTo(q attention.Query, r *Run, layer, skip int, offsets []int) {
+	plain := len(ws.parts)
+	ranked := offsets
+	for j := range r.Sources {
+		s := &r.Sources[j]
+		offset := s.offset(&ranked)
+		if !s.tempered() {
+			ws.parts = append(ws.parts, s.part(layer, skip-offset))
+		}
 	}
-	return attention.Part{KV: s.KV.Layer(layer), Len: n, Shift: s.Shift + skip, Scale: s.Scale, Bias: s.Bias}
+	ws.parts = append(ws.parts, attention.Part{
+		KV: r.KV.Layer(layer).From(r.From), Len: r.At + len(r.Tokens), Shift: r.At + skip, Causal: !r.Bidirectional, Offset: r.At + skip,
+	})
+	whole := q
+	whole.Parts = ws.parts[plain:len(ws.parts):len(ws.parts)]
+	rest := len(ws.queries)
+	ws.queries = append(ws.queries, whole)
+	ranked = offsets
+	for at := 0; at < len(r.Sources); {
+		power, first := r.Sources[at].Power, len(ws.parts)
+		for ; at < len(r.Sources) && r.Sources[at].Power == power; at++ {
+			s := &r.Sources[at]
+			offset := s.offset(&ranked)
+			if s.tempered() {
+				ws.parts = append(ws.parts, s.part(layer, skip-offset))
+			}
+		}
+		if len(ws.parts) > first {
+			q.Out, q.LSE, q.Parts = nil, nil, ws.parts[first:len(ws.parts):len(ws.parts)]
+			ws.queries = append(ws.queries, q)
+			ws.tempered.add(rest, len(ws.queries)-1, power)
+		}
+	}
+}
+
+// offset takes a ranked source's offset from the front of what is left of them.
+func (s *Source) offset(ranked *[]int) int {
+	if !s.Ranked || len(*ranked) == 0 {
+		return 0
+	}
+	o := (*ranked)[0]
+	*ranked = (*ranked)[1:]
+	return o
+}
+
+// part is the source as rows see it that start shift after the run's first.
+func (s *Source) part(layer, shift int) attention.Part {
+	return attention.Part{KV: s.KV.Layer(layer).From(s.From), Len: s.Tokens(), Shift: s.Shift + shift, Scale: s.Scale, Bias: s.Bias}
 }
 
 // fewRows is how many rows of logits are computed at once for several runs, so that
@@ -390,4 +546,5 @@ func (ws *Workspace) resize(c Config, total, parts int, runs []Run) {
 		// Queries hold views of parts, so it must not move while it is filled.
 		ws.parts = make([]attention.Part, 0, parts)
 	}
+	ws.probing.resize(c, total, runs)
 }

@@ -20,6 +20,7 @@ type Model struct {
 	pool   *pool.Pool
 	rope   *posenc.RoPE
 	kernel *attention.Kernel
+	plain  *attention.Kernel // without positions
 
 	embedding gguf.Tensor // rows are expanded one by one as tokens ask for them
 	layers    []layer
@@ -44,6 +45,9 @@ func Load(f *gguf.File, p *pool.Pool) (*Model, error) {
 	}
 	m.kernel, err = attention.New(attention.Config{Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, RoPE: m.rope})
 	if err != nil {
+		return nil, err
+	}
+	if m.plain, err = attention.New(attention.Config{Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim}); err != nil {
 		return nil, err
 	}
 	l := &loader{f: f, pool: p, taken: map[string]bool{ropeFactorsTensor: true}}

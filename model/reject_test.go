@@ -470,6 +470,8 @@ func TestForwardRefuses(t *testing.T) {
 	shape := m.Config().KVShape()
 	other := shape
 	other.HeadDim *= 2
+	short := shape
+	short.Layers--
 	kv := func(n int) *kvcache.KV { return kvcache.NewKV(shape, n) }
 	ids := []int32{1, 2, 3}
 	source := func(s model.Source) model.Run {
@@ -490,10 +492,23 @@ func TestForwardRefuses(t *testing.T) {
 		{"rows past the KV", model.Run{Tokens: ids, KV: kv(3), At: 1}, []string{"3 rows from 1", "KV of 3 tokens"}},
 		{"a part of a row of logits", model.Run{Tokens: ids, KV: kv(3), Logits: make([]float32, 13)}, []string{"13 logits", "rows of 12"}},
 		{"more logits than tokens", model.Run{Tokens: ids, KV: kv(3), Logits: make([]float32, 48)}, []string{"48 logits", "at most 3"}},
+		{"a negative number of layers", model.Run{Tokens: ids, KV: kv(3), Layers: -1}, []string{"after -1 of"}},
+		{"more layers than there are", model.Run{Tokens: ids, KV: kv(3), Layers: shape.Layers + 1}, []string{fmt.Sprintf("of %d layers", shape.Layers)}},
+		{"logits of a run that ends early", model.Run{Tokens: ids, KV: kv(3), Layers: 1, Logits: make([]float32, 12)}, []string{"asked for more"}},
+		{"a probe of a run that ends early", model.Run{Tokens: ids, KV: kv(3), Layers: 1, Probe: &model.Probe{}}, []string{"asked for more"}},
+		{"a KV with too few layers", model.Run{Tokens: ids, KV: kvcache.NewKV(short, 3), Layers: shape.Layers}, []string{"KV", "shape"}},
 		{"a source without a KV", source(model.Source{}), []string{"source 1"}},
 		{"a source of another shape", source(model.Source{KV: kvcache.NewKV(other, 3)}), []string{"source 1", "shape"}},
 		{"a source longer than its KV", source(model.Source{KV: kv(3), Len: 4}), []string{"source 1", "4 tokens"}},
 		{"a source of negative length", source(model.Source{KV: kv(3), Len: -1}), []string{"source 1"}},
+		{"a node inside a panel", model.Run{Tokens: ids, KV: kv(30), From: 8}, []string{"row 8", "multiple of 16"}},
+		{"a node past the KV", model.Run{Tokens: ids, KV: kv(3), From: 16}, []string{"row 16", "KV of 3 tokens"}},
+		{"rows past the end of the KV", model.Run{Tokens: ids, KV: kv(18), From: 16}, []string{"3 rows from 16", "KV of 18 tokens"}},
+		{"half of a whole node", model.Run{Tokens: ids, KV: kv(4), At: 1, Whole: true}, []string{"3 tokens from 1 on", "whole node"}},
+		{"half of a bidirectional node", model.Run{Tokens: ids, KV: kv(4), At: 1, Bidirectional: true}, []string{"3 tokens from 1 on", "whole node"}},
+		{"a logit of a whole node", model.Run{Tokens: ids, KV: kv(3), Whole: true, Logits: make([]float32, 12)}, []string{"1 of 3 tokens", "none or all"}},
+		{"a source inside a panel", source(model.Source{KV: kv(30), From: 15}), []string{"source 1", "row 15"}},
+		{"a source past its KV", source(model.Source{KV: kv(30), From: 16, Len: 15}), []string{"source 1", "15 tokens"}},
 		{"a short bias", source(model.Source{KV: kv(3), Bias: make([]float32, 3)}), []string{"bias"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -508,6 +523,11 @@ func TestForwardRefuses(t *testing.T) {
 			}
 		})
 	}
+	both := kv(20)
+	itself := model.Run{Tokens: ids, KV: both, Sources: []model.Source{{KV: both}}}
+	require.ErrorContains(t, m.Forward(background, &ws, []model.Run{itself}), "run 0: source 0 is the run's own node")
+	itself.Sources[0].From = 16
+	require.NoError(t, m.Forward(background, &ws, []model.Run{itself}), "another node in the same KV")
 	require.NoError(t, m.Forward(background, &ws, nil), "nothing to do")
 
 	cancelled, cancel := context.WithCancel(background)

@@ -23,7 +23,7 @@ func (m *Model) store(ws *Workspace, r Run, layer int, k, v []float32) {
 	if s.body == nil {
 		s.body = s.block
 	}
-	s.m, s.dst, s.at, s.k, s.v = m, r.KV.Layer(layer), r.At, k, v
+	s.m, s.dst, s.at, s.k, s.v = m, r.KV.Layer(layer).From(r.From), r.At, k, v
 	if blocks := (len(r.Tokens) + storeRows - 1) / storeRows; blocks > 1 {
 		m.pool.For(blocks, s.body)
 	} else {

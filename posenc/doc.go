@@ -25,8 +25,19 @@
 // Besides where a source stands, an edge says how sharply and how loudly it speaks: a [Score]. Temperatures, scaling factors
 // and structural biases are functions of an edge (Layout.WithScores).
 //
+// # Nodes encoded together
+//
+// Sources come before their readers, so that keys and values can be computed in order, once. Where segments read one another
+// there is no such order. Nodes of a group (LayoutBuilder.AddGroup) are therefore encoded together, in one pass that
+// goes layer by layer: what a node reads of another in a layer depends on what that has read in the layers before. A
+// group is computed, cached and used again as one.
+//
+// Ranked sources (Seen.Ranked) go one step further than a base for every edge: the reader finds their order, and with it
+// their bases, while it runs, in every layer anew. As ever it is the query that is rotated, so that costs no more than any
+// other base.
+//
 // # Presets
 //
-// Sequential, Block, PCW, APE, GraphKV, GraphKVTopK, Ego, EgoBatch and DAG build the layouts of Graph-KV (Wang et al., 2025), of
-// the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
+// Sequential, Block, PCW, APE, PINE, GraphKV, GraphKVTopK, Ego, EgoBatch, DAG, HDT, CacheBlend and EPIC build the layouts of Graph-KV (Wang et
+// al., 2025), of the systems it is compared with, and of any directed graph. Anything else can be put together with a LayoutBuilder.
 package posenc

@@ -5,6 +5,8 @@ package posenc_test
 import (
 	"fmt"
 
+	"gonum.org/v1/gonum/mat"
+
 	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/posenc"
 )
@@ -98,4 +100,75 @@ func ExampleRoPE() {
 	fmt.Printf("%.3f %.3f\n", absolute, stored)
 	// Output:
 	// -11.220 -11.220
+}
+
+// A survey that reads two papers, one of which it cites: what it does not cite is quieter, and what the retriever thought
+// little of is quieter to the question.
+func ExampleLayout_WithBias() {
+	l, err := posenc.Ego(0, []int{40, 60, 90}, 2, 10)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	cites := func(reader, source int) (string, bool) {
+		if reader == 2 && source == 0 {
+			return "cites", true
+		}
+		return "stranger", true
+	}
+	relations, err := posenc.Relations(cites, map[string][]float64{"cites": {0, 0}, "stranger": {-1, -2}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	relevance, err := posenc.Relevance([]float64{-0.25, -1.5, 0}, []float64{1, 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	l, err = l.WithBias(2, posenc.ALiBi(2, posenc.IndexDistance), relations, relevance)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range l.Len() {
+		for _, s := range l.Sees(i) {
+			fmt.Println(l.Node(i), "←", l.Node(int(s.Node)), l.Score(s).Bias)
+		}
+	}
+	// Output:
+	// segment 2 ← segment 0 [-0.125 -0.0078125]
+	// segment 2 ← segment 1 [-1.0625 -2.0039062]
+	// query ← segment 0 [-0.25 -0.25]
+	// query ← segment 1 [-1.5 -1.5]
+	// query ← segment 2 []
+}
+
+// Random walk probabilities as matrices that are never dense.
+func ExampleRandomWalks() {
+	g, err := graph.FromEdges([]graph.Segment{{ID: "a"}, {ID: "b"}, {ID: "c"}}, []graph.Edge{
+		{Source: "a", Target: "b"}, {Source: "a", Target: "c"}, {Source: "b", Target: "c"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w, err := posenc.NewRandomWalks(g, 3)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for k := range w.Steps() {
+		fmt.Println(mat.Formatted(w.Power(k)))
+	}
+	// Output:
+	// ⎡1  0  0⎤
+	// ⎢0  1  0⎥
+	// ⎣0  0  1⎦
+	// ⎡  0    0    0⎤
+	// ⎢  1    0    0⎥
+	// ⎣0.5  0.5    0⎦
+	// ⎡  0    0    0⎤
+	// ⎢  0    0    0⎥
+	// ⎣0.5    0    0⎦
 }

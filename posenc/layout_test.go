@@ -188,3 +188,85 @@ func TestKindString(t *testing.T) {
 	assert.Equal(t, "segment prefix query Kind(9)", fmt.Sprint(SegmentNode, PrefixNode, QueryNode, Kind(9)))
 	assert.Equal(t, "interleaved half-split Pairing(9)", fmt.Sprint(Interleaved, HalfSplit, Pairing(9)))
 }
+
+// Members of a group may see one another and what is before the group.
+func TestAddGroup(t *testing.T) {
+	b := NewLayoutBuilder()
+	_, err := b.Add(Node{Segment: 3, Len: 2})
+	require.NoError(t, err)
+	nodes := []Node{{Segment: 0, Base: 9, Len: 2}, {Segment: 1, Base: 4, Len: 5}}
+	for _, c := range []struct {
+		nodes []Node
+		sees  [][]Seen
+		want  string
+	}{
+		{nil, nil, "posenc: a group of 0 nodes with lists of sources for 0"},
+		{nodes, [][]Seen{nil}, "posenc: a group of 2 nodes with lists of sources for 1"},
+		{nodes, [][]Seen{{{Node: 3}}, nil}, "posenc: node 1 (segment 0): source 3 does not come earlier and is no other node of the group"},
+		{nodes, [][]Seen{nil, {{Node: 2}}}, "posenc: node 2 (segment 1): source 2 does not come earlier and is no other node of the group"},
+		{nodes, [][]Seen{{{Node: 2}, {Node: 0}, {Node: 2}}, nil}, "posenc: node 1 (segment 0): source 2 (segment 1) is listed twice"},
+		{nodes, [][]Seen{{{Node: 2, Base: MaxPosition - 4}}, nil}, "posenc: node 1 (segment 0): source 2 (segment 1): base 2147483642 and length 5 reach beyond position 2147483646"},
+		{nodes, [][]Seen{{{Node: 2, Ranked: true}, {Node: 0, Base: 1, Ranked: true}}, nil}, "posenc: node 1 (segment 0): source 0 (segment 3): base 1, other ranked sources have 0"},
+		{nodes, [][]Seen{{{Node: 2, Base: MaxPosition - 6, Ranked: true}, {Node: 0, Base: MaxPosition - 6, Ranked: true}}, nil}, ""},
+		{nodes, [][]Seen{{{Node: 2, Base: MaxPosition - 5, Ranked: true}, {Node: 0, Base: MaxPosition - 5, Ranked: true}}, nil}, "posenc: node 1 (segment 0): its ranked sources reach beyond position 2147483646"},
+		{[]Node{nodes[0], {Segment: 1}}, [][]Seen{nil, nil}, "posenc: node 2 (segment 1): length 0, want at least 1"},
+		{[]Node{nodes[0], {Kind: QueryNode, Segment: -1, Len: 1}}, [][]Seen{nil, nil}, "posenc: node 2 (query): the query cannot be encoded together with others"},
+	} {
+		try := *b
+		try.readers = append([]int32(nil), b.readers...)
+		_, err := try.AddGroup(c.nodes, c.sees)
+		if c.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.EqualError(t, err, c.want)
+		require.Equal(t, b.l, try.l)
+		require.Equal(t, b.readers, try.readers, "nothing of the failed attempt is left")
+	}
+	at, err := b.AddGroup(nodes, [][]Seen{{{Node: 2, Base: 1, Ranked: true}, {Node: 0, Base: 1, Ranked: true}}, {{Node: 1, Base: 7}}})
+	require.NoError(t, err)
+	require.Equal(t, 1, at)
+	at, err = b.AddGroup([]Node{{Kind: QueryNode, Segment: -1, Len: 1}}, [][]Seen{{{Node: 1}}}) // one alone is no group
+	require.NoError(t, err)
+	require.Equal(t, 3, at)
+	l, err := b.Layout()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"[0,3,0,0,2]", "[0,0,0,9,2,[2,1],[0,1]]", "[0,1,0,4,5,[1,7]]", "[2,-1,0,0,1,[1,0]]"}, dump(t, l))
+	for i, want := range [][2]int{{0, 1}, {1, 3}, {1, 3}, {3, 4}} {
+		lo, hi := l.Group(i)
+		assert.Equal(t, want, [2]int{lo, hi})
+	}
+	assert.True(t, l.HasRanked())
+	assert.Equal(t, 11, l.End())
+	assert.NoError(t, l.CheckContext(11, nil))
+	assert.EqualError(t, l.CheckContext(8, nil), "posenc: segment 0 needs 11 positions, the limit is 8")
+}
+
+func TestPINE(t *testing.T) {
+	l, err := PINE(5, []int{3, 4, 2}, 6)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"[1,-1,0,0,5]",
+		"[0,0,0,11,3,[0,0],[2,5],[3,5]]",
+		"[0,1,0,10,4,[0,0],[1,5],[3,5]]",
+		"[0,2,0,12,2,[0,0],[1,5],[2,5]]",
+		"[2,-1,0,14,6,[0,0],[1,5],[2,5],[3,5]]",
+	}, dump(t, l))
+	for i := range l.Len() {
+		for _, s := range l.Sees(i) {
+			assert.Equal(t, s.Node != 0, s.Ranked)
+		}
+	}
+	assert.Equal(t, 20, l.End())
+	lo, hi := l.Group(2)
+	assert.Equal(t, [2]int{1, 4}, [2]int{lo, hi})
+
+	one, err := PINE(0, []int{3}, 1)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"[0,0,0,0,3]", "[2,-1,0,3,1,[0,0]]"}, dump(t, one))
+	none, err := PINE(2, nil, 1)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"[1,-1,0,0,2]", "[2,-1,0,2,1,[0,0]]"}, dump(t, none))
+	_, err = PINE(0, make([]int, 3), 1)
+	assert.EqualError(t, err, "posenc: segment 0 of 0 tokens, want 1 to 2147483646")
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/model/chat"
+	"github.com/graphkv/graphkv/model/sample"
 )
 
 // chatRequest is the body of /v1/chat/completions.
@@ -109,17 +110,33 @@ func (q *chatRequest) check(s *Server) error {
 	return nil
 }
 
+// turn is a chat request that may run.
+type turn struct {
+	request  *graphkv.Request
+	plan     *graphkv.Plan
+	sampling sample.Params
+}
+
 func (x *exchange) chat() error {
 	var q chatRequest
-	if err := x.decode(&q); err != nil {
+	t, err := x.turn(&q)
+	if err != nil {
 		return err
 	}
+	return x.complete(&q.common, t.plan, t.sampling, chatShape)
+}
+
+// turn reads a chat request into q, waits until it may run, and makes its plan.
+func (x *exchange) turn(q *chatRequest) (*turn, error) {
+	if err := x.decode(q); err != nil {
+		return nil, err
+	}
 	if err := q.check(x.Server); err != nil {
-		return err
+		return nil, err
 	}
 	messages, err := q.conversation()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	param, asked := "max_completion_tokens", q.MaxCompletionTokens
 	if asked == nil && q.MaxTokens != nil {
@@ -127,27 +144,27 @@ func (x *exchange) chat() error {
 	}
 	maxTokens, err := x.answerTokens(param, asked, x.limits.MaxTokens)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sampling, err := q.sampling()
-	if err != nil {
-		return err
+	t := new(turn)
+	if t.sampling, err = q.sampling(); err != nil {
+		return nil, err
 	}
 	if err := x.admit(); err != nil {
-		return err
+		return nil, err
 	}
-	r, err := x.converse(messages, &q.extension)
-	if err != nil {
-		return err
+	if t.request, err = x.converse(messages, &q.extension); err != nil {
+		return nil, err
 	}
-	p, err := x.compile("messages", r)
+	p, err := x.compile("messages", t.request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	x.logPrompt(func() []slog.Attr {
 		return []slog.Attr{slog.Any("messages", messages), slog.Any("documents", q.Documents)}
 	})
-	return x.complete(&q.common, p.WithMaxTokens(maxTokens).WithStop(q.Stop...), sampling, chatShape)
+	t.plan = p.WithMaxTokens(maxTokens).WithStop(q.Stop...)
+	return t, nil
 }
 
 var chatShape = shape{

@@ -203,6 +203,11 @@ func (x *exchange) prepare() error {
 // the client does not say how long a block is.
 const defaultMaskSide = 48
 
+// maskBlock is how long a block is by default.
+func maskBlock(tokens int) int {
+	return min(max(1, (tokens+defaultMaskSide-1)/defaultMaskSide), mask.MaxBlockSize)
+}
+
 // maskBlocks is how many blocks along its side the mask may have.
 const maskBlocks = 512
 
@@ -240,7 +245,7 @@ func (x *exchange) plan() error {
 		return err
 	}
 	tokens := p.Layout().Tokens()
-	block := max(1, (tokens+defaultMaskSide-1)/defaultMaskSide)
+	block := maskBlock(tokens)
 	if n.Block != nil {
 		block = *n.Block
 		if block < 1 || (tokens+block-1)/block > maskBlocks {

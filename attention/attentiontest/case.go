@@ -116,7 +116,14 @@ func (c *Case) drawPart(t *rapid.T, rng *rand.Rand, lim Limits) {
 	for range (room - p.Len) * width {
 		rotated, values = append(rotated, float32(math.NaN())), append(values, float32(math.NaN()))
 	}
-	p.KV = attention.PackKV(rapid.SampledFrom(attention.Formats()).Draw(t, "format"), c.Config.KVHeads, d, rotated, values)
+	// Some stand in the middle of a larger KV.
+	before := attention.PanelKeys * rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "before")
+	none := make([]float32, before*width)
+	for i := range none {
+		none[i] = float32(math.NaN())
+	}
+	rotated, values = append(none, rotated...), append(slices.Clone(none), values...)
+	p.KV = attention.PackKV(rapid.SampledFrom(attention.Formats()).Draw(t, "format"), c.Config.KVHeads, d, rotated, values).From(before)
 	c.Query.Parts = append(c.Query.Parts, p)
 	c.k, c.v = append(c.k, k), append(c.v, v)
 }

@@ -24,6 +24,7 @@ func Suite(t *testing.T, f Attend) {
 		property func(*rapid.T, Attend)
 	}{
 		{"Reference", Reference},
+		{"OnlyLSE", OnlyLSE},
 		{"RowsAlone", RowsAlone},
 		{"HeadsAlone", HeadsAlone},
 		{"PartOrder", PartOrder},
@@ -64,6 +65,22 @@ func Reference(t *rapid.T, f Attend) {
 					t.Fatalf("query %d, row %d, head %d, element %d: output %v, want %v ± %.1g", n, i/c.Heads, i%c.Heads, e, got, want, tol)
 				}
 			}
+		}
+	}
+}
+
+// OnlyLSE asks for log-sum-exps alone: they are those that come with the output, to rounding, and no value is read.
+func OnlyLSE(t *rapid.T, f Attend) {
+	c, r := DrawConfig(t)
+	k := DrawCase(t, c, r, Limits{Rows: 30, Parts: 3, Len: 140})
+	run(t, f, c, []attention.Query{k.Query})
+	alone := k.Query
+	alone.Out, alone.LSE, alone.Decode = nil, make([]float32, len(k.Query.LSE)), false
+	run(t, f, c, []attention.Query{alone})
+	_, _, largest := k.Dense().Solve()
+	for i, want := range k.Query.LSE {
+		if got := alone.LSE[i]; got != want && !(math.Abs(float64(got-want)) <= tolerance(largest)) {
+			t.Fatalf("row %d, head %d: log-sum-exp %v by itself, %v with the output", i/c.Heads, i%c.Heads, got, want)
 		}
 	}
 }

@@ -4,7 +4,8 @@
 usage: install.py attention|llama   prints the path of the environment's Python
 
 llama.cpp is built from source for this machine (cmake, a C++ compiler and about ten
-minutes of two cores). An environment that is complete is left alone."""
+minutes of two cores). An environment that is complete is left alone, and one that was
+complete for other requirements is brought up to date."""
 
 import os
 import pathlib
@@ -34,9 +35,12 @@ def install(name: str) -> pathlib.Path:
     stamp = folder / "installed.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    if folder.exists():
-        shutil.rmtree(folder)
-    venv.create(folder, with_pip=True)
+    if stamp.exists():  # for other requirements: only what differs is fetched
+        stamp.unlink()
+    else:
+        if folder.exists():
+            shutil.rmtree(folder)
+        venv.create(folder, with_pip=True)
     env = dict(os.environ)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     if name == "llama":

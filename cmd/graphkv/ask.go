@@ -16,6 +16,7 @@ import (
 
 	"github.com/graphkv/graphkv"
 	"github.com/graphkv/graphkv/kvcache"
+	"github.com/graphkv/graphkv/mask/exchange"
 	"github.com/graphkv/graphkv/model/sample"
 )
 
@@ -53,8 +54,8 @@ comes all the same, and what failed is said after it.`,
 	}
 	a.input.flags(cmd)
 	a.tiers.flags(cmd)
+	a.memoryFlags(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&a.noDisk, "no-disk", false, "neither look for encoded passages in the folder nor keep them there")
 	f.StringVar(&a.compare, "compare", "", "comma-separated presets to run one after the other, each on an empty cache; or all")
 	f.BoolVar(&a.json, "json", false, "print one JSON object instead of text")
 	f.StringVar(&a.logits, "logits", "", "write the logits at the query's last token to this .npy file")
@@ -62,16 +63,30 @@ comes all the same, and what failed is said after it.`,
 	f.Float64Var(&a.sampling.TopP, "top-p", 0, "sample from the likeliest tokens that hold this probability together; 0 from all")
 	f.Float64Var(&a.sampling.MinP, "min-p", 0, "leave out tokens below this fraction of the likeliest one's probability")
 	f.Uint64Var(&a.sampling.Seed, "seed", 0, "seed of the sampler")
-	f.Int64Var(&a.cacheBytes, "cache-bytes", 2<<30, "memory for cached passages")
 	cmd.MarkFlagsMutuallyExclusive("compare", "plan")
 	cmd.MarkFlagsMutuallyExclusive("compare", "strategy")
 	cmd.MarkFlagsMutuallyExclusive("compare", "logits")
 	cmd.MarkFlagsMutuallyExclusive("compare", "redis")
 	cmd.MarkFlagsMutuallyExclusive("compare", "cache-dir")
 	cmd.MarkFlagsMutuallyExclusive("compare", "cache-budget")
+	return cmd
+}
+
+// memoryFlags says where encoded passages are kept besides the tiers.
+func (a *ask) memoryFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&a.noDisk, "no-disk", false, "neither look for encoded passages in the folder nor keep them there")
+	f.Int64Var(&a.cacheBytes, "cache-bytes", 2<<30, "memory for cached passages")
 	cmd.MarkFlagsMutuallyExclusive("no-disk", "cache-dir")
 	cmd.MarkFlagsMutuallyExclusive("no-disk", "cache-budget")
-	return cmd
+}
+
+// close ends the engine; the answer is there, and what is lost will be encoded again.
+func (a *ask) close(cmd *cobra.Command, e *graphkv.Engine) {
+	if err := e.Close(); err != nil {
+		a.notes.add("close", err.Error())
+	}
+	a.notes.print(cmd.ErrOrStderr())
 }
 
 func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
@@ -90,12 +105,7 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := e.Close(); err != nil { // the answer is there; what is lost will be encoded again
-			a.notes.add("close", err.Error())
-		}
-		a.notes.print(cmd.ErrOrStderr())
-	}()
+	defer a.close(cmd, e)
 	if d != nil {
 		v, err := newVocabulary(e.Metadata(), e.Tokenizer())
 		if err != nil {
@@ -121,7 +131,7 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 		return err
 	}
 	if logits != nil {
-		if err := writeNPY(logits, result.Logits); err != nil {
+		if err := exchange.WriteFloats(logits, result.Logits); err != nil {
 			return err
 		}
 	}

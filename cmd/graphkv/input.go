@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,8 @@ type input struct {
 	topK, rounds                int
 	visibleRounds               []int
 	ape                         graphkv.APEParams
+	repairFraction              float64
+	repairFirst                 int
 	maxTokens                   int
 	temperature                 float64
 	stop                        []string
@@ -51,6 +54,8 @@ func (in *input) flags(cmd *cobra.Command) {
 	f.Float64Var(&in.ape.Temperature, "ape-temperature", 0, "temperature of the passages in ape (default 0.9)")
 	f.Float64Var(&in.ape.Scale, "ape-scale", 0, "scaling factor of the passages in ape (default 0.9)")
 	f.BoolVar(&in.ape.SharedPrefix, "ape-shared-prefix", false, "let the passages of ape read the prefix, as published")
+	f.Float64Var(&in.repairFraction, "repair-fraction", 0, fmt.Sprintf("part of every passage that cacheblend encodes again (default %v)", graphkv.DefaultRepairFraction))
+	f.IntVar(&in.repairFirst, "repair-first", 0, fmt.Sprintf("first tokens of every passage that epic encodes again (default %d)", graphkv.DefaultRepairFirst))
 	f.StringVar(&in.positions, "positions", "", "layout of dag: shared or sequential (default shared)")
 	f.StringVar(&in.center, "center", "", "segment that ego puts in the centre")
 	f.IntVar(&in.maxTokens, "max-tokens", 0, fmt.Sprintf("longest answer in tokens (default %d)", graphkv.DefaultMaxTokens))
@@ -88,7 +93,8 @@ func (in *input) load(args []string) (*graphkv.Request, *graphkv.Plan, *document
 }
 
 func (in *input) loadPlan() (*graphkv.Plan, error) {
-	for _, name := range []string{"strategy", "top-k", "rounds", "visible-rounds", "ape-temperature", "ape-scale", "ape-shared-prefix", "positions", "center"} {
+	for _, name := range []string{"strategy", "top-k", "rounds", "visible-rounds", "ape-temperature", "ape-scale", "ape-shared-prefix",
+		"repair-fraction", "repair-first", "positions", "center"} {
 		if in.cmd.Flags().Changed(name) {
 			return nil, fmt.Errorf("--%s cannot change a plan file, which says all about the graph", name)
 		}
@@ -178,6 +184,12 @@ func (in *input) override(r *graphkv.Request) {
 	if changed("ape-shared-prefix") {
 		r.APE.SharedPrefix = in.ape.SharedPrefix
 	}
+	if changed("repair-fraction") {
+		r.Repair.Fraction = &in.repairFraction
+	}
+	if changed("repair-first") {
+		r.Repair.First = &in.repairFirst
+	}
 	if changed("positions") {
 		r.Positions = graphkv.Positions(in.positions)
 	}
@@ -213,5 +225,6 @@ func onlyTokens(r *graphkv.Request) bool {
 			return false
 		}
 	}
-	return true
+	anchors := []graphkv.Piece{r.HDT.Document, r.HDT.Section, r.HDT.Sentence}
+	return r.Strategy != graphkv.HDT || !slices.ContainsFunc(anchors, func(p graphkv.Piece) bool { return len(p.Tokens) == 0 })
 }

@@ -3,7 +3,11 @@
 // Command graphkv asks questions over passages through graph-structured attention.
 //
 //	graphkv ask            answer a question over files, a JSON request or the demo
+//	graphkv serve          answer questions over HTTP
 //	graphkv plan           show what a request will compute, without computing it
+//	graphkv mask           write a request's mask for other tools, and show masks
+//	graphkv explain        show what the answer and every target have read
+//	graphkv eval           measure how well and how soon presets answer
 //	graphkv cache          encode a corpus ahead of time, and look after what is stored
 //	graphkv pull           fetch a model into the user's cache folder
 //	graphkv tokenize       turn text into token ids and back
@@ -49,7 +53,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAsk(), newPlan(), newCache(), newPull(), newTokenize(), newInspect())
+	root.AddCommand(newAsk(), newServe(), newPlan(), newMask(), newExplain(), newEval(), newCache(), newPull(), newTokenize(), newInspect())
 	return root
 }
 

@@ -167,6 +167,28 @@ func TestPlanPicture(t *testing.T) {
 	require.Contains(t, out, "6 edges")
 }
 
+// A mask is drawn of what is known before the plan is run.
+func TestPlanOfRepairs(t *testing.T) {
+	epic := mustRun(t, tinyRequest, "plan", "--request", "-", "--strategy", "epic", "--repair-first", "1", "--block", "1")
+	require.Contains(t, epic, "repairs the first 1 of kv0.a")
+	require.Contains(t, epic, "kv1.a[0:1]")
+	require.NotContains(t, epic, "no mask")
+	blend := mustRun(t, tinyRequest, "plan", "--request", "-", "--strategy", "cacheblend", "--repair-fraction", "0.5")
+	require.Contains(t, blend, "repairs the most deviating 2 of kv0.a")
+	require.Contains(t, blend, `no mask: node "kv1.a" repairs "kv0.a": which tokens it encodes again is known when it is encoded`)
+	require.Contains(t, blend, "at most 84 attention pairs")
+	require.NotContains(t, mustRun(t, tinyRequest, "plan", "--request", "-", "--strategy", "cacheblend", "--repair-fraction", "0"), "repairs")
+
+	plan := mustRun(t, tinyRequest, "plan", "--request", "-", "--strategy", "cacheblend", "--repair-fraction", "0.5", "--json")
+	var byRequest, byPlan graphkv.Result
+	require.NoError(t, json.Unmarshal([]byte(mustRun(t, tinyRequest, "ask", "--model", tiny, "--request", "-", "--strategy", "cacheblend",
+		"--repair-fraction", "0.5", "--max-tokens", "5", "--json", "--no-disk")), &byRequest))
+	require.NoError(t, json.Unmarshal([]byte(mustRun(t, plan, "ask", "--model", tiny, "--plan", "-", "--max-tokens", "5", "--json", "--no-disk")), &byPlan))
+	require.Equal(t, byRequest.Tokens, byPlan.Tokens)
+	require.NotEmpty(t, byPlan.Tokens)
+	require.Equal(t, byRequest.Usage, byPlan.Usage)
+}
+
 func TestTokenize(t *testing.T) {
 	ids := mustRun(t, "", "tokenize", "--model", tiny, "--special", "<|im_start|>user\nhi<|im_end|>\n")
 	require.JSONEq(t, "[1, 87, 85, 267, 201, 74, 75, 2, 201]", ids)

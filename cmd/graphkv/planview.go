@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -48,7 +49,7 @@ func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
 	if err != nil || p != nil {
 		return p, nil, err
 	}
-	if r != nil && onlyTokens(r) && !in.cmd.Flags().Changed("model") {
+	if r != nil && onlyTokens(r) && len(r.Biases) == 0 && !in.cmd.Flags().Changed("model") {
 		p, err := graphkv.Compile(r, graphkv.CompileOptions{})
 		return p, nil, err
 	}
@@ -75,7 +76,7 @@ func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
 		}
 		in.override(r)
 	}
-	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context}
+	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context, Heads: c.Heads}
 	if in.longContext {
 		o.Context = 0
 	}
@@ -94,29 +95,47 @@ func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
 		n := l.Node(i)
 		var sees []string
 		for _, s := range l.Sees(i) {
-			sees = append(sees, fmt.Sprintf("%s (%d)", p.ID(int(s.Node)), s.Base))
+			at := fmt.Sprint(s.Base)
+			if s.Ranked {
+				at += ", ranked"
+			}
+			sees = append(sees, fmt.Sprintf("%s (%s)", p.ID(int(s.Node)), at))
+		}
+		if lo, hi := l.Group(i); i == lo && hi-lo > 1 {
+			sees = append(sees, fmt.Sprintf("encoded together with the next %d", hi-lo-1))
+		}
+		if r := n.Repair; !r.IsZero() {
+			which := "first"
+			if r.Fraction > 0 {
+				which = "most deviating"
+			}
+			sees = append(sees, fmt.Sprintf("repairs the %s %d of %s", which, l.Encodes(i), p.ID(r.Of)))
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d…%d\t%s\n", p.ID(i), n.Len, n.Base, n.Base+n.Len-1, strings.Join(sees, ", "))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if block == 0 {
-		for block = 1; block*pictureBlocks < l.Tokens(); block *= 2 {
+	atMost := ""
+	lowered, err := p.Lower(nil)
+	switch {
+	case errors.Is(err, graphkv.ErrRepairUnknown):
+		atMost = "at most "
+		fmt.Fprintf(w, "\nno mask: %s\n\n", trimName(err.Error()))
+	case err != nil:
+		return err
+	default:
+		if err := printMask(w, lowered, block); err != nil {
+			return err
 		}
 	}
-	m, err := p.Mask(block)
-	if err != nil {
-		return err
-	}
 	cost := p.Cost()
-	fmt.Fprintf(w, "\nmask, %d tokens a block (# full, + partial, . empty)\n%s\n", block, m.Picture(2*pictureBlocks, p.ID))
 	fmt.Fprintf(w, "%d nodes, %d edges, %d tokens to encode when nothing is cached, %d when all passages are\n",
 		cost.Nodes, cost.Edges, cost.Tokens, cost.QueryTokens)
-	fmt.Fprintf(w, "%d attention pairs per layer and head, %.0f%% of a causal text of as many tokens\n",
-		cost.Pairs, 100*float64(cost.Pairs)/float64(cost.CausalPairs))
+	fmt.Fprintf(w, "%s%d attention pairs per layer and head, %.0f%% of a causal text of as many tokens\n",
+		atMost, cost.Pairs, 100*float64(cost.Pairs)/float64(cost.CausalPairs))
 	if c != nil {
-		kv, err := c.KVShape().Bytes(cost.Tokens)
+		kv, err := c.KVShape().Bytes(l.Tokens())
 		if err != nil {
 			return err
 		}
@@ -126,4 +145,18 @@ func printPlan(w io.Writer, p *graphkv.Plan, c *model.Config, block int) error {
 			c.Name, linear/1e9, attention/1e9, float64(kv)/(1<<20))
 	}
 	return nil
+}
+
+// printMask draws the mask of a plan without repairs.
+func printMask(w io.Writer, p *graphkv.Plan, block int) error {
+	if block == 0 {
+		for block = 1; block*pictureBlocks < p.Layout().Tokens(); block *= 2 {
+		}
+	}
+	m, err := p.Mask(block)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\nmask, %d tokens a block (# full, + partial, . empty)\n%s\n", block, m.Picture(2*pictureBlocks, p.ID))
+	return err
 }

@@ -6,18 +6,10 @@ import (
 	"fmt"
 
 	"github.com/graphkv/graphkv"
+	"github.com/graphkv/graphkv/eval"
 	"github.com/graphkv/graphkv/model/chat"
 	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/tokenizer"
-)
-
-// The wording around passages and question is the published Graph-KV evaluation's.
-const (
-	instruction = "You are an intelligent AI assistant. Please answer questions based on the user's instructions. " +
-		"Below are some reference documents that may help you in answering the user's question.\n\n"
-	beforeQuestion = "Please write a high-quality answer for the given question using only the provided search documents " +
-		"(some of which might be irrelevant). \n Question: "
-	afterQuestion = " "
 )
 
 // vocabulary is what the text side of a model needs: no weights.
@@ -45,20 +37,22 @@ func newVocabulary(f *gguf.File, t *tokenizer.Tokenizer) (*vocabulary, error) {
 	return &vocabulary{tokenizer: t, chat: c}, nil
 }
 
-// request wraps passages and a question in the model's chat template. Only the
-// template's own text may hold special tokens; the question never does.
+// request wraps passages and a question in the model's chat template, in the wording of
+// the published Graph-KV evaluation. Only the template's own text may hold special
+// tokens; the question never does.
 func (v *vocabulary) request(d *documents) (*graphkv.Request, error) {
 	before, after, err := v.chat.Wrap("")
 	if err != nil {
 		return nil, err
 	}
+	words := eval.RAG.Wording()
 	prefix := v.encode(before)
-	prefix = v.tokenizer.Encode(prefix, instruction, false)
-	query := v.tokenizer.Encode(nil, beforeQuestion+d.Question+afterQuestion, false)
+	prefix = v.tokenizer.Encode(prefix, words.Instruction, false)
+	query := v.tokenizer.Encode(nil, words.Before+d.Question+words.After, false)
 	query = append(query, v.encode(after)...)
 	r := &graphkv.Request{Prefix: graphkv.Tokens(prefix...), Query: graphkv.Tokens(query...), Center: d.Center}
 	for _, doc := range d.Documents {
-		r.Segments = append(r.Segments, graphkv.Segment{ID: doc.ID, Text: "- Title: " + doc.Title + "\n" + doc.Text + "\n"})
+		r.Segments = append(r.Segments, graphkv.Segment{ID: doc.ID, Text: eval.RAG.Block(eval.Document{Title: doc.Title, Text: doc.Text})})
 		for _, source := range doc.Links {
 			r.Edges = append(r.Edges, [2]string{source, doc.ID})
 		}

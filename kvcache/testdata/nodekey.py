@@ -36,7 +36,7 @@ def canonical(source):
     if not any(bias):
         bias = []
     power = f32(source.get("power", 0)) or 1.0
-    return (power, source["base"], bytes.fromhex(source["key"]), scale, bias)
+    return (power, source["base"], bytes.fromhex(source["key"]), scale, bias, source.get("ranked", False))
 
 
 def node_key(scope, tokens, sources, form=""):
@@ -46,11 +46,12 @@ def node_key(scope, tokens, sources, form=""):
     out += scope_id(scope)
     out += struct.pack("<Q%di" % len(tokens), len(tokens), *tokens)
     out += struct.pack("<Q", len(sources))
-    for power, base, key, scale, bias in sorted(canonical(s) for s in sources):
+    for power, base, key, scale, bias, ranked in sorted(canonical(s) for s in sources):
+        marked = len(bias) + (2**62 if ranked else 0)
         if power == 1:
-            out += struct.pack("<q32sfQ%df" % len(bias), base, key, scale, len(bias), *bias)
+            out += struct.pack("<q32sfQ%df" % len(bias), base, key, scale, marked, *bias)
         else:
-            marked = len(bias) + 2**63
+            marked += 2**63
             out += struct.pack("<q32sfQf%df" % len(bias), base, key, scale, marked, power, *bias)
     return hashlib.sha256(out).hexdigest()
 
@@ -83,6 +84,7 @@ def main():
     add("target, scale and bias", real, [7, 8], [src(b, -3, 0.9, [0.25, -0.0]), src(a, -3, 2, [0, 1e-3])])
     powers = [dict(src(b, -3, 1.25, [0.5]), power=0.75), dict(src(a, -3), power=1), src(t, 2)]
     add("target, power", real, [7, 8], powers)
+    add("target, ranked", real, [7, 8], [dict(src(b, -3), ranked=True), dict(src(a, -3, 0, [1]), ranked=True, power=2), src(b, -3)])
     add("bidirectional", real, [7, 8], [src(a, -3)], "bidirectional")
     add("a long form", plain, [], [], "ä" * 5000)
     add("grandchild", real, [9], [src(t, -2), src(a, 5), src(a, -5), src(a, -5)])

@@ -83,6 +83,9 @@ type Graph struct {
 	// score of key j for query i, and the power of the group of keys whose softmax
 	// is taken together.
 	Score func(i, j, head int) (scale, bias, power float64)
+	// Layer, when it is not nil, gives the Distance in a layer whose scores are given:
+	// q·k/√d as if nothing had a position.
+	Layer func(heads int, score func(i, j, head int) float64) (distance func(i, j int) int)
 }
 
 // Causal is the graph of a plain text.
@@ -93,29 +96,57 @@ func Causal() Graph {
 	}
 }
 
+// Watch is told what goes on inside a pass.
+type Watch struct {
+	Hidden func(layer int, x *mat.Dense)                // hidden states before a layer, and after the last
+	Weight func(layer, head, i, j int, softmax float64) // how much of token i's attention goes to token j
+}
+
 // Logits runs all tokens in one dense pass and returns their logits, [tokens][vocab].
 func (m *Model) Logits(tokens []int32, g Graph) *mat.Dense {
+	return m.Watched(tokens, g, Watch{
+		Hidden: func(int, *mat.Dense) {},
+		Weight: func(int, int, int, int, float64) {},
+	})
+}
+
+// Watched is Logits under watch.
+func (m *Model) Watched(tokens []int32, g Graph, w Watch) *mat.Dense {
 	_, hidden := m.embedding.Dims()
 	x := mat.NewDense(len(tokens), hidden, nil)
 	for i, id := range tokens {
 		x.SetRow(i, m.embedding.RawRowView(int(id)))
 	}
 	for l := range m.layers {
+		w.Hidden(l, x)
 		h := m.rms(x, m.attnNorm[l])
 		q := linear(h, m.q[l], m.qBias[l])
-		k := linear(h, m.k[l], m.kBias[l])
-		v := linear(h, m.v[l], m.vBias[l])
-		x.Add(x, linear(m.attend(q, k, v, g), m.o[l], nil))
+		k, v := m.keysValues(l, h)
+		if g.Layer != nil {
+			g.Distance = g.Layer(m.heads, func(i, j, head int) float64 { return m.score(q, k, i, j, head) })
+		}
+		x.Add(x, linear(m.attend(q, k, v, g, func(head, i, j int, softmax float64) { w.Weight(l, head, i, j, softmax) }), m.o[l], nil))
 		h = m.rms(x, m.ffnNorm[l])
 		gate, up := linear(h, m.gate[l], nil), linear(h, m.up[l], nil)
 		gate.Apply(func(i, j int, z float64) float64 { return z / (1 + math.Exp(-z)) * up.At(i, j) }, gate)
 		x.Add(x, linear(gate, m.down[l], nil))
 	}
+	w.Hidden(m.layers, x)
 	return linear(m.rms(x, m.norm), m.output, nil)
 }
 
+// KeysValues computes a layer's keys, which are not rotated, and values from the hidden
+// states before it.
+func (m *Model) KeysValues(layer int, hidden *mat.Dense) (k, v *mat.Dense) {
+	return m.keysValues(layer, m.rms(hidden, m.attnNorm[layer]))
+}
+
+func (m *Model) keysValues(layer int, h *mat.Dense) (k, v *mat.Dense) {
+	return linear(h, m.k[layer], m.kBias[layer]), linear(h, m.v[layer], m.vBias[layer])
+}
+
 // attend computes softmax(R(distance)q·k/√d)·v over the visible keys of every row.
-func (m *Model) attend(q, k, v *mat.Dense, g Graph) *mat.Dense {
+func (m *Model) attend(q, k, v *mat.Dense, g Graph, weight func(head, i, j int, softmax float64)) *mat.Dense {
 	n, width := q.Dims()
 	out := mat.NewDense(n, width, nil)
 	d := m.headDim
@@ -156,13 +187,20 @@ func (m *Model) attend(q, k, v *mat.Dense, g Graph) *mat.Dense {
 			}
 			for power, places := range groups {
 				for _, s := range places {
-					weight := math.Exp(power*sums[power] - total + scores[s] - sums[power])
-					floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], weight, v.RawRowView(seen[s])[kv:kv+d])
+					softmax := math.Exp(power*sums[power] - total + scores[s] - sums[power])
+					weight(h, i, seen[s], softmax)
+					floats.AddScaled(out.RawRowView(i)[h*d:(h+1)*d], softmax, v.RawRowView(seen[s])[kv:kv+d])
 				}
 			}
 		}
 	}
 	return out
+}
+
+// score is that of a head's query i and key j without positions.
+func (m *Model) score(q, k *mat.Dense, i, j, head int) float64 {
+	d, kv := m.headDim, head/(m.heads/m.kvHeads)
+	return floats.Dot(q.RawRowView(i)[head*d:(head+1)*d], k.RawRowView(j)[kv*d:(kv+1)*d]) / math.Sqrt(float64(d))
 }
 
 // rotate turns x by angle position·frequency, as a complex number per pair.
