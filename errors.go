@@ -31,6 +31,14 @@ func (e *TokenError) Error() string {
 	return fmt.Sprintf("graphkv: %s: token %d is not in the vocabulary of %d", e.Node, e.Token, e.Vocab)
 }
 
+// ExplainError reports that a plan, or its answer, cannot be explained as asked for.
+type ExplainError struct{ Err error }
+
+func (e *ExplainError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ExplainError) Unwrap() error { return e.Err }
+
 // PromptError reports a plan that would encode more tokens than allowed.
 type PromptError struct {
 	Tokens, Limit int

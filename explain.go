@@ -47,7 +47,7 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 	}
 	nodes, err := e.toExplain(p, &o)
 	if err != nil {
-		return nil, err
+		return nil, &ExplainError{err}
 	}
 	c := e.model.Config()
 	x := &Explanation{Layers: c.Layers, Heads: c.Heads}

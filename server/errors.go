@@ -87,10 +87,15 @@ var (
 // Everything that is not known to be about the request is an internal error, whose
 // text goes to the log alone.
 func failed(ctx context.Context, err error) *apiError {
-	var known *apiError
+	var (
+		known *apiError
+		asked *graphkv.ExplainError
+	)
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &asked):
+		return invalid("", "not_explainable", "%v", err)
 	case errors.As(context.Cause(ctx), &known): // an end that the server has set
 		return known
 	case ctx.Err() != nil:

@@ -18,6 +18,7 @@ type nativeOptions struct {
 	Stream   bool           `json:"stream"`
 	Sampling nativeSampling `json:"sampling"`
 	Block    *int           `json:"block"` // tokens along the side of a block of the mask
+	Nodes    *[]string      `json:"nodes"` // to explain, besides the query and the answer; none said: all that have sources
 }
 
 type nativeSampling struct {
@@ -54,7 +55,7 @@ func (n *native) UnmarshalJSON(data []byte) error {
 		}
 		return nil
 	}
-	for name, v := range map[string]any{"stream": &n.Stream, "sampling": &n.Sampling, "block": &n.Block} {
+	for name, v := range map[string]any{"stream": &n.Stream, "sampling": &n.Sampling, "block": &n.Block, "nodes": &n.Nodes} {
 		if err := take(name, v); err != nil {
 			return err
 		}
@@ -139,23 +140,31 @@ type wireResult struct {
 	*graphkv.Result
 }
 
-func (x *exchange) generate() error {
-	n, p, err := x.native()
-	if err != nil {
-		return err
+// asked reads a request for an answer, and how to sample it.
+func (x *exchange) asked() (n *native, p *graphkv.Plan, sampling sample.Params, err error) {
+	if n, p, err = x.native(); err != nil {
+		return nil, nil, sampling, err
 	}
 	if !n.length {
 		p = p.WithMaxTokens(min(graphkv.DefaultMaxTokens, x.limits.MaxTokens))
 	}
 	if k := p.MaxTokens(); k > x.limits.MaxTokens {
-		return invalid("max_tokens", "max_tokens_too_large", "max_tokens is %d, the limit is %d", k, x.limits.MaxTokens)
+		return nil, nil, sampling, invalid("max_tokens", "max_tokens_too_large", "max_tokens is %d, the limit is %d", k, x.limits.MaxTokens)
 	}
-	sampling := sample.Params{Temperature: n.temperature, TopK: n.Sampling.TopK, TopP: n.Sampling.TopP, MinP: n.Sampling.MinP, Seed: n.Sampling.Seed}
+	sampling = sample.Params{Temperature: n.temperature, TopK: n.Sampling.TopK, TopP: n.Sampling.TopP, MinP: n.Sampling.MinP, Seed: n.Sampling.Seed}
 	if _, err := sample.New(sampling); err != nil {
-		return invalid("sampling", "invalid_value", "%v", err)
+		return nil, nil, sampling, invalid("sampling", "invalid_value", "%v", err)
 	}
 	if n.request != nil {
 		x.logPrompt(func() []slog.Attr { return []slog.Attr{slog.Any("request", n.request)} })
+	}
+	return n, p, sampling, nil
+}
+
+func (x *exchange) generate() error {
+	n, p, sampling, err := x.asked()
+	if err != nil {
+		return err
 	}
 	if !n.Stream {
 		result, err := x.answer(p, nil, graphkv.WithSampling(sampling))
@@ -180,6 +189,29 @@ func (x *exchange) generate() error {
 		return err
 	}
 	return stream.close(nil)
+}
+
+// explain answers, and says what the answer, the question and the nodes have read; see
+// [graphkv.Engine.Explain].
+func (x *exchange) explain() error {
+	n, p, sampling, err := x.asked()
+	if err != nil {
+		return err
+	}
+	result, err := x.answer(p, nil, graphkv.WithSampling(sampling))
+	if err != nil {
+		return err
+	}
+	options := []graphkv.ExplainOption{graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace)}
+	if n.Nodes != nil {
+		options = append(options, graphkv.ExplainNodes(*n.Nodes...))
+	}
+	explanation, err := x.engine.Explain(x.ctx, p, options...)
+	if err != nil {
+		return err
+	}
+	explanation.Answer = result
+	return x.write(http.StatusOK, explanation)
 }
 
 // prepare encodes what is missing of a plan, so that a later request finds it.

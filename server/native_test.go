@@ -89,6 +89,30 @@ func TestNativePlan(t *testing.T) {
 	require.Equal(t, len("Read.\n"), u.Usage.CachedTokens)
 }
 
+// Every reader's attention sums to 1, and the answer is the one that generate gives.
+func TestNativeExplain(t *testing.T) {
+	s := serve(t, Options{})
+	var want graphkv.Result
+	s.ok("POST", "/v1/graphkv/generate", nativeBody, &want)
+	readers := func(body string) (ids []string) {
+		var x graphkv.Explanation
+		s.ok("POST", "/v1/graphkv/explain", body, &x)
+		require.Equal(t, want.Tokens, x.Answer.Tokens)
+		for _, r := range x.Readers {
+			sum := 0.0
+			for _, read := range r.Reads {
+				sum += read.Mass
+			}
+			require.InDelta(t, 1, sum, 1e-4, r.ID)
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	require.Equal(t, []string{"kv0.b", "query", "answer"}, readers(nativeBody))
+	require.Equal(t, []string{"query", "answer"}, readers(strings.Replace(nativeBody, "{", `{"nodes":[],`, 1)))
+	s.refuse(400, "not_explainable", "POST", "/v1/graphkv/explain", strings.Replace(nativeBody, "{", `{"nodes":["c"],`, 1))
+}
+
 func TestNativeRefuses(t *testing.T) {
 	s := serve(t, Options{})
 	for body, code := range map[string]string{

@@ -37,6 +37,7 @@ func table() []route {
 		openAI("POST", "/v1/graphkv/generate", true, (*exchange).generate),
 		openAI("POST", "/v1/graphkv/prepare", true, (*exchange).prepare),
 		openAI("POST", "/v1/graphkv/plan", true, (*exchange).plan),
+		openAI("POST", "/v1/graphkv/explain", true, (*exchange).explain),
 		openAI("POST", "/v1/graphkv/trace", true, (*exchange).trace),
 		openAI("GET", "/v1/graphkv/strategies", false, (*exchange).listStrategies),
 		evaluation("/generate_vanilla", graphkv.Sequential),
