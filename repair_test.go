@@ -343,8 +343,46 @@ func TestRepairsInAnyPlan(t *testing.T) {
 		requireClose(t, densePass(t, ref, low, readerDistance(low)), want.Logits)
 		requireClose(t, lastRow(mat.NewDense(1, len(want.Logits), doubles(logits(t, cached, low).Logits))), want.Logits)
 	})
-	require.Greater(t, stages, 2, "repairs of what was encoded after repairs")
+	require.Greater(t, stages, 1)
 	require.NotZero(t, dense)
+}
+
+// Repairs wait for their origins and for sources that are encoded as a whole, but not for one another.
+func TestStages(t *testing.T) {
+	e := tinyEngine(t)
+	b := posenc.NewLayoutBuilder()
+	p := new(Plan)
+	add := func(repair posenc.Repair, sees ...int32) {
+		n := posenc.Node{Segment: b.Len(), Len: 3, Repair: repair}
+		list := make([]posenc.Seen, len(sees))
+		for j, s := range sees {
+			list[j].Node = s
+		}
+		_, err := b.Add(n, list...)
+		require.NoError(t, err)
+		p.ids, p.tokens = append(p.ids, fmt.Sprint(b.Len())), append(p.tokens, []int32{1, 2, 3})
+	}
+	add(posenc.Repair{})                      // 0
+	add(posenc.Repair{}, 0)                   // 1
+	add(posenc.Repair{Of: 0, First: 1}, 1)    // 2: after its origin
+	add(posenc.Repair{Of: 1, First: 2}, 2)    // 3: with the repair that it sees
+	add(posenc.Repair{}, 3)                   // 4: and after it
+	add(posenc.Repair{Of: 4, First: 1}, 2)    // 5: after its origin
+	add(posenc.Repair{Of: 0, First: 2}, 4)    // 6: after what it sees
+	add(posenc.Repair{}, 0, 1)                // 7: as early as that
+	add(posenc.Repair{Of: 7, Fraction: 1}, 6) // 8: with the repair that it sees
+	_, err := b.Add(posenc.Node{Kind: posenc.QueryNode, Segment: -1, Len: 1})
+	require.NoError(t, err)
+	p.ids, p.tokens = append(p.ids, "q"), append(p.tokens, []int32{1})
+	p.layout, err = b.Layout()
+	require.NoError(t, err)
+	s, err := e.keyed(p)
+	require.NoError(t, err)
+	require.Equal(t, []stage{
+		{whole: []int32{0, 1, 7}}, {repairs: []int32{2, 3}, whole: []int32{4}}, {repairs: []int32{5, 6, 8}},
+	}, s.stages([]int32{0, 1, 2, 3, 4, 5, 6, 7, 8}))
+	// What is at hand already is no reason to wait.
+	require.Equal(t, []stage{{repairs: []int32{2, 3}, whole: []int32{4}}, {repairs: []int32{6}}}, s.stages([]int32{2, 3, 4, 6}))
 }
 
 func doubles(x []float32) []float64 {
