@@ -147,7 +147,7 @@ func TestAskingTwice(t *testing.T) {
 	require.Less(t, figure(t, ctx, "graphkv", "encoded"), 80.0, "the question alone")
 	require.Equal(t, 5, eval[int](t, ctx, `document.querySelectorAll("#graph .node.cached").length`))
 	if name := os.Getenv("GRAPHKV_SCREENSHOT"); name != "" {
-		do(t, ctx, chromedp.EmulateViewport(1280, 900, chromedp.EmulateScale(1.5)))
+		do(t, ctx, chromedp.EmulateViewport(1280, 900))
 		picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(name, picture, 0o644))
