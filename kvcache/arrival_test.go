@@ -144,7 +144,8 @@ func TestArrivalFails(t *testing.T) {
 					hang = make(chan struct{})
 					s := newStreaming(t)
 					s.Heedless = c.name == "hangs"
-					s.InjectLayers(at(n, c.fault))
+					claimed := make(chan struct{}) // by another, before anything fails
+					s.InjectLayers(at(n, func(ctx context.Context) error { <-claimed; return c.fault(ctx) }))
 					var e events
 					tiered := kvcache.NewTiered(kvcache.TieredOptions{Memory: 1 << 20, Events: e.listener(),
 						Tiers: []kvcache.Tier{{Store: s.Streaming, Timeout: timeout, ProbeEvery: time.Hour}}})
@@ -152,6 +153,7 @@ func TestArrivalFails(t *testing.T) {
 					a, err := tiered.FetchLayers(t.Context(), f, kvcache.Estimate{})
 					require.NoError(t, err)
 					_, other, _ := tiered.Claim(s.key)
+					close(claimed)
 					start := time.Now()
 					for l := range n {
 						require.NoError(t, a.KV().Wait(t.Context(), l))
