@@ -38,6 +38,9 @@ type session struct {
 	woken   []int32
 	encoded int // tokens
 	fetched int // tokens
+	// edges and keyed are memory that canonical and within use again.
+	edges []edge
+	keyed []kvcache.Source
 }
 
 // node is one node of the plan other than the query.
@@ -67,9 +70,15 @@ type node struct {
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
 	node   int32
-	shift  int // reader's base − source's base
-	score  posenc.Score
+	shift  int32 // reader's base − source's base
+	score  int32 // number in the layout
 	ranked bool
+}
+
+// edge is a source as the layout has it, and as keys do.
+type edge struct {
+	key  kvcache.Source
+	seen posenc.Seen
 }
 
 // begin computes the keys of a plan's nodes and claims those that are not cached.
@@ -143,6 +152,7 @@ func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
 		i = hi
 	}
 	s.query, _ = s.canonical(last)
+	s.edges, s.keyed = nil, nil
 	return s, nil
 }
 
@@ -188,24 +198,20 @@ func (s *session) claimAll(wanted func(int) bool) {
 
 // canonical returns node i's sources in the order in which they are hashed and
 // summed: sources that share a position range form a set, so the order in which a
-// request lists them must change neither the key nor the last bit of the result.
+// request lists them must change neither the key nor the last bit of the result. The
+// second list, for a key, is good until the next call.
 func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	sees := s.plan.layout.Sees(i)
-	type edge struct {
-		key  kvcache.Source
-		node int32
+	s.edges, s.keyed = s.edges[:0], s.keyed[:0]
+	for _, seen := range s.plan.layout.Sees(i) {
+		s.edges = append(s.edges, edge{s.keyOf(i, seen), seen})
 	}
-	edges := make([]edge, len(sees))
-	for j, seen := range sees {
-		edges[j] = edge{s.keyOf(i, seen), seen.Node}
+	slices.SortStableFunc(s.edges, func(a, b edge) int { return a.key.Compare(b.key) })
+	sources := make([]source, len(s.edges))
+	for j, x := range s.edges {
+		sources[j] = source{node: x.seen.Node, shift: int32(-x.key.Base), score: x.seen.Score, ranked: x.seen.Ranked}
+		s.keyed = append(s.keyed, x.key)
 	}
-	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
-	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
-	for j, x := range edges {
-		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
-	}
-	return sources, keyed
+	return sources, s.keyed
 }
 
 // form names how a node is encoded if not causally and as a whole, for its key.
@@ -446,10 +452,10 @@ func (s *session) node(i int32) *node { return &s.nodes[s.index(i)] }
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
-		n := &s.nodes[src.node]
+		n, score := &s.nodes[src.node], s.plan.layout.Score(posenc.Seen{Score: src.score})
 		out[j] = model.Source{
-			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
-			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: int(src.shift), Ranked: src.ranked,
+			Scale: score.Scale, Bias: score.Bias, Power: score.Power,
 		}
 	}
 	return out
