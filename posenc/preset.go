@@ -194,6 +194,9 @@ func APE(prefix int, segments []int, opts APEOptions, query int) (*Layout, error
 		shared = slices.Clone(p.query)
 	}
 	score := Score{Scale: float32(1 / opts.Temperature), Power: float32(opts.Scale * opts.Temperature)}
+	if score.Scale == 0 || score.Power == 0 { // which would stand for 1
+		return nil, fmt.Errorf("posenc: APE's temperature is %v and its scale %v, which float32 has no numbers for", opts.Temperature, opts.Scale)
+	}
 	number, err := p.b.Score(score)
 	if err != nil {
 		return nil, err
