@@ -446,12 +446,13 @@ func builders(g *graph.Graph) map[string]func(l *Layout) (*Layout, error) {
 	}
 }
 
-// Four times the segments take about four times as long. Times on a quiet machine are in the benchmark.
+// 10,000 segments with 8 edges each take less than five seconds, and twice as many about twice as long. Times on a quiet
+// machine are in the benchmark.
 func TestBiasCostIsLinear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("lays out 20,000 segments")
 	}
-	const small, big = 5_000, 20_000
+	const small, big = 10_000, 20_000
 	took := make(map[string][2]time.Duration)
 	for k, n := range []int{small, big} {
 		g, l := large(t, n)
@@ -471,7 +472,7 @@ func TestBiasCostIsLinear(t *testing.T) {
 	for name, pair := range took {
 		t.Logf("%s: %d segments in %v, %d in %v", name, small, pair[0], big, pair[1])
 		assert.Less(t, pair[0], 5*time.Second, name)
-		assert.Less(t, float64(pair[1])/float64(pair[0]), 12.0, name)
+		assert.Less(t, float64(pair[1])/float64(pair[0]), 6.0, name)
 	}
 }
 
