@@ -9,7 +9,6 @@ import (
 
 	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/kvcache"
-	"github.com/graphkv/graphkv/posenc"
 )
 
 // Nodes that are encoded together (see [posenc.Layout.Group]) are one node of a session:
@@ -129,15 +128,6 @@ func distinct(colours []kvcache.Key) int {
 		set[c] = struct{}{}
 	}
 	return len(set)
-}
-
-// keyOf returns a source of node i for a key.
-func (s *session) keyOf(i int, seen posenc.Seen) kvcache.Source {
-	score := s.plan.layout.Score(seen)
-	return kvcache.Source{
-		Key: s.nodes[seen.Node].name, Base: int(seen.Base) - s.plan.layout.Node(i).Base,
-		Scale: score.Scale, Bias: score.Bias, Power: score.Power, Ranked: seen.Ranked,
-	}
 }
 
 // members returns the nodes whose rows node i's KV holds: i, or all of its group.
