@@ -5,6 +5,7 @@ package graphkv
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -22,6 +23,7 @@ import (
 type Bias interface {
 	kind() string
 	edges(c *compiler, heads int) (posenc.EdgeBias, error)
+	reordered(order []int, of int) Bias // see Biases.reordered
 }
 
 // Biases are the biases of a request. In JSON each is an object with its "kind" and
@@ -128,6 +130,52 @@ func (c *compiler) bias(l *posenc.Layout, heads int) (*posenc.Layout, error) {
 		}
 	}
 	return l.WithBias(heads, edges...)
+}
+
+// reordered returns the biases for a request over some of its so many segments in another
+// order: order[i] is where the i-th stood before.
+func (b Biases) reordered(order []int, of int) Biases {
+	out := slices.Clone(b)
+	for i := range out {
+		if out[i] != nil {
+			out[i] = out[i].reordered(order, of)
+		}
+	}
+	return out
+}
+
+// Distances in the request are those of the new order; graphs and relations name their
+// segments.
+
+func (b ALiBiBias) reordered([]int, int) Bias        { return b }
+func (b ShortestPathBias) reordered([]int, int) Bias { return b }
+func (b RandomWalkBias) reordered([]int, int) Bias   { return b }
+func (b RelationBias) reordered([]int, int) Bias     { return b }
+
+func (b RelevanceBias) reordered(order []int, of int) Bias {
+	if len(b.Scores) != of {
+		return b // they are for other segments, or Compile refuses them
+	}
+	scores := make([]float64, len(order))
+	for i, was := range order {
+		scores[i] = b.Scores[was]
+	}
+	b.Scores = scores
+	return b
+}
+
+func (b FuncBias) reordered(order []int, _ int) Bias {
+	if b == nil {
+		return b
+	}
+	return FuncBias(func(dst []float64, reader, source posenc.Node) error {
+		for _, n := range []*posenc.Node{&reader, &source} {
+			if n.Kind == posenc.SegmentNode {
+				n.Segment = order[n.Segment]
+			}
+		}
+		return b(dst, reader, source)
+	})
 }
 
 // expand returns a number per head.

@@ -299,8 +299,8 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 		ids: make([]string, l.Len()), tokens: make([][]int32, l.Len()),
 		maxTokens: c.r.MaxTokens, temperature: c.r.Temperature, stop: slices.Clone(c.r.Stop),
 	}
-	used := make(map[string]bool, l.Len())
-	var next []named // nodes of the document at hand, in hdt
+	used := make(map[string]int, l.Len()) // how many nodes are called after a name
+	var next []named                      // nodes of the document at hand, in hdt
 	for i := range p.ids {
 		n := l.Node(i)
 		switch n.Kind {
@@ -318,11 +318,19 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 				p.ids[i], p.tokens[i], next = next[0].id, next[0].tokens, next[1:]
 			}
 			// A source of several ego graphs is a node in each.
-			for id, k := p.ids[i], 2; used[p.ids[i]]; k++ {
-				p.ids[i] = fmt.Sprintf("%s#%d", id, k)
-			}
-			used[p.ids[i]] = true
+			p.ids[i] = unused(p.ids[i], used)
 		}
 	}
 	return p
+}
+
+// unused returns a name, with a number behind it if it is used already, and counts it in.
+func unused(name string, used map[string]int) string {
+	id := name
+	for used[id] > 0 {
+		used[name]++
+		id = fmt.Sprintf("%s#%d", name, used[name])
+	}
+	used[id] = 1
+	return id
 }

@@ -25,7 +25,7 @@
 //
 //   - [Sequential]: one text, each piece attending to all before it.
 //   - [Block]: every segment alone; the query sees the prefix and the segments one
-//     after the other.
+//     after the other (Block-Attention, Ma et al., 2024).
 //   - [PCW]: every segment alone, all at positions [P, P+L_i); the query stands at
 //     P + max L (Parallel Context Windows, Ratner et al., 2023).
 //   - [APE]: as PCW, with a temperature T on the segments' scores at the query and the
@@ -87,5 +87,6 @@
 // positions are a set: the order in which a request lists them changes neither the
 // cache key nor the last bit of a result. Whether a node was found in the cache,
 // encoded, or evicted and encoded again, how batches are cut and how many workers
-// share them: none of it changes a bit of the answer's logits.
+// share them: none of it changes a bit of the answer's logits. Sums go by the order of
+// keys, so the namespace and the format of KVs, which keys depend on, do.
 package graphkv

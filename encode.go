@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model"
@@ -38,6 +37,9 @@ type session struct {
 	woken   []int32
 	encoded int // tokens
 	fetched int // tokens
+	// edges and keyed are memory that canonical and within use again.
+	edges []edge
+	keyed []kvcache.Source
 }
 
 // node is one node of the plan other than the query.
@@ -67,8 +69,8 @@ type node struct {
 // source is an edge: a node, where it stands relative to its reader, and how it is read.
 type source struct {
 	node   int32
-	shift  int // reader's base − source's base
-	score  posenc.Score
+	shift  int32 // reader's base − source's base
+	score  int32 // number in the layout
 	ranked bool
 }
 
@@ -109,73 +111,8 @@ func (s *session) idle() []bool {
 	return idle
 }
 
-// keyed computes the keys of a plan's nodes.
-func (e *Engine) keyed(p *Plan, options ...RunOption) (*session, error) {
-	if err := e.checkPlan(p); err != nil {
-		return nil, err
-	}
-	last := p.layout.Query()
-	r := running{namespace: e.naming.Namespace}
-	for _, o := range options {
-		if o != nil {
-			o(&r)
-		}
-	}
-	s := &session{e: e, plan: p, scope: e.scopeOf(r.namespace), nodes: make([]node, last), job: newJob()}
-	s.job.namespace = r.namespace
-	seen := make(map[kvcache.Key]int32, last)
-	for i := 0; i < last; {
-		lo, hi := p.layout.Group(i)
-		if hi-lo > 1 {
-			s.join(lo, hi)
-		} else {
-			s.single(i)
-		}
-		n := &s.nodes[i]
-		n.twin = -1
-		if twin, ok := seen[n.key]; ok {
-			for ; lo < hi; lo++ {
-				s.nodes[lo].twin = twin
-			}
-		} else {
-			seen[n.key] = int32(i)
-		}
-		i = hi
-	}
-	s.query, _ = s.canonical(last)
-	return s, nil
-}
-
-// single keys node i, which is encoded by itself.
-func (s *session) single(i int) {
-	n := &s.nodes[i]
-	var keyed []kvcache.Source
-	n.sources, keyed = s.canonical(i)
-	n.origin = -1
-	if r := s.plan.layout.Node(i).Repair; !r.IsZero() {
-		n.origin = int32(r.Of)
-		n.depth = s.nodes[r.Of].depth + 1
-	}
-	n.key = s.scope.KeyAs(s.form(i), s.plan.tokens[i], keyed)
-	n.name = n.key
-	n.tokens = len(s.plan.tokens[i])
-	n.rows = n.tokens
-	for _, src := range n.sources {
-		n.depth = max(n.depth, s.nodes[src.node].depth+1)
-	}
-}
-
-// scopeOf returns the scope of a namespace.
-func (e *Engine) scopeOf(namespace string) *kvcache.Scope {
-	if namespace == e.naming.Namespace {
-		return e.scope
-	}
-	c := e.naming
-	c.Namespace = namespace
-	return kvcache.NewScope(c)
-}
-
-// claimAll claims the nodes that are wanted, as far as they are not cached. The sources of a wanted node must be wanted. The session is to be released.
+// claimAll claims the nodes that are wanted, as far as they are not cached. The sources
+// of a wanted node must be wanted. The session is to be released.
 func (s *session) claimAll(wanted func(int) bool) {
 	for i := range s.nodes {
 		if s.nodes[i].twin < 0 && wanted(i) && !s.claim(int32(i)) {
@@ -184,40 +121,6 @@ func (s *session) claimAll(wanted func(int) bool) {
 	}
 	s.sortForeign()
 	s.e.scheduler.requests.Add(1)
-}
-
-// canonical returns node i's sources in the order in which they are hashed and
-// summed: sources that share a position range form a set, so the order in which a
-// request lists them must change neither the key nor the last bit of the result.
-func (s *session) canonical(i int) ([]source, []kvcache.Source) {
-	sees := s.plan.layout.Sees(i)
-	type edge struct {
-		key  kvcache.Source
-		node int32
-	}
-	edges := make([]edge, len(sees))
-	for j, seen := range sees {
-		edges[j] = edge{s.keyOf(i, seen), seen.Node}
-	}
-	slices.SortStableFunc(edges, func(a, b edge) int { return a.key.Compare(b.key) })
-	sources, keyed := make([]source, len(edges)), make([]kvcache.Source, len(edges))
-	for j, x := range edges {
-		score := posenc.Score{Scale: x.key.Scale, Bias: x.key.Bias, Power: x.key.Power}
-		sources[j], keyed[j] = source{node: x.node, shift: -x.key.Base, score: score, ranked: x.key.Ranked}, x.key
-	}
-	return sources, keyed
-}
-
-// form names how a node is encoded if not causally and as a whole, for its key.
-func (s *session) form(i int) string {
-	n := s.plan.layout.Node(i)
-	switch {
-	case n.Bidirectional:
-		return "bidirectional"
-	case !n.Repair.IsZero():
-		return repairForm(n.Repair, n.Len, s.nodes[n.Repair.Of].key)
-	}
-	return ""
 }
 
 // claim takes node i from the cache, or takes it on, or finds that another request
@@ -446,10 +349,10 @@ func (s *session) node(i int32) *node { return &s.nodes[s.index(i)] }
 func (s *session) sources(list []source) []model.Source {
 	out := make([]model.Source, len(list))
 	for j, src := range list {
-		n := &s.nodes[src.node]
+		n, score := &s.nodes[src.node], s.plan.layout.Score(posenc.Seen{Score: src.score})
 		out[j] = model.Source{
-			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: src.shift, Ranked: src.ranked,
-			Scale: src.score.Scale, Bias: src.score.Bias, Power: src.score.Power,
+			KV: s.node(src.node).kv, From: n.from, Len: len(s.plan.tokens[src.node]), Shift: int(src.shift), Ranked: src.ranked,
+			Scale: score.Scale, Bias: score.Bias, Power: score.Power,
 		}
 	}
 	return out

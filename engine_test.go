@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -348,4 +349,23 @@ func TestStepAllocatesNothing(t *testing.T) {
 		}
 	})
 	require.Zero(t, allocs)
+}
+
+// What a request takes for its edges, of which there may be millions, is little more than the layout of its plan.
+func TestKeysTakeLittleMemory(t *testing.T) {
+	e := tinyEngine(t)
+	for _, s := range []Strategy{PINE, Sequential, GraphKV} {
+		r := &Request{Strategy: s, Query: Tokens(1), MaxTokens: NoTokens}
+		for i := range 300 {
+			r.Segments = append(r.Segments, Segment{ID: fmt.Sprint(i), Tokens: []int32{1, 2}})
+		}
+		p := compile(t, e, r)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		session, err := e.keyed(p)
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after)
+		require.Len(t, session.nodes, p.Len()-1)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64*p.layout.NumEdges()+(2<<20)), s)
+	}
 }

@@ -4,7 +4,8 @@ package graphkv
 
 import "slices"
 
-// frontier knows which nodes of a session can be encoded: those whose sources, and what they repair, are all at hand or can be encoded before them in the same call. It does work
+// frontier knows which nodes of a session can be encoded: those whose sources, and what
+// they repair, are all at hand or can be encoded before them in the same call. It does work
 // for every node and edge once, however many foreign flights the session waits for.
 type frontier struct {
 	nodes   []node
@@ -36,8 +37,9 @@ func newFrontier(nodes []node, early bool) *frontier {
 	return f
 }
 
-// edges calls do for every edge between nodes. A node whose KV is an earlier one's waits for that and nothing else; the first of a group waits
-// for what the others see of other nodes.
+// edges calls do for every edge between nodes. A node whose KV is an earlier one's waits
+// for that and nothing else; the first of a group waits for what the others see of other
+// nodes.
 func (f *frontier) edges(do func(source, reader int32)) {
 	for i := range f.nodes {
 		n := &f.nodes[i]

@@ -9,7 +9,6 @@ import (
 
 	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/kvcache"
-	"github.com/graphkv/graphkv/posenc"
 )
 
 // Nodes that are encoded together (see [posenc.Layout.Group]) are one node of a session:
@@ -36,15 +35,15 @@ const maxRounds = 64
 // join keys the group of nodes [lo, hi), puts its members in order, and gives them
 // their places in the KV and their names, by which readers know them.
 func (s *session) join(lo, hi int) {
-	g := s.colour(lo, hi)
+	colours := s.colour(lo, hi)
 	order := make([]int32, hi-lo)
 	for m := range order {
 		order[m] = int32(m)
 	}
-	slices.SortStableFunc(order, func(a, b int32) int { return bytes.Compare(g.colours[a][:], g.colours[b][:]) })
+	slices.SortStableFunc(order, func(a, b int32) int { return bytes.Compare(colours[a][:], colours[b][:]) })
 	all := make([]kvcache.Source, len(order))
 	for k, m := range order {
-		all[k].Key = g.colours[m]
+		all[k].Key = colours[m]
 	}
 	first := &s.nodes[lo]
 	first.key = s.scope.KeyAs("group", nil, all)
@@ -53,7 +52,7 @@ func (s *session) join(lo, hi int) {
 		order[k] += int32(lo)
 		n := &s.nodes[order[k]]
 		n.from = rows
-		n.name = s.scope.KeyAs("member of "+string(first.key[:]), nil, []kvcache.Source{{Key: g.colours[m]}})
+		n.name = s.scope.KeyAs("member of "+string(first.key[:]), nil, []kvcache.Source{{Key: colours[m]}})
 		end := rows + len(s.plan.tokens[order[k]])
 		first.rows, first.tokens = end, first.tokens+end-rows
 		rows = (end + attention.PanelKeys - 1) / attention.PanelKeys * attention.PanelKeys
@@ -74,75 +73,61 @@ func (s *session) join(lo, hi int) {
 	}
 }
 
-// colouring are the colours of a group's members.
-type colouring struct {
-	colours []kvcache.Key
-	inner   [][]kvcache.Source // per member: the members that it sees
-	members [][]int32          // which these are
-}
-
-func (s *session) colour(lo, hi int) *colouring {
-	g := &colouring{
-		colours: make([]kvcache.Key, hi-lo), inner: make([][]kvcache.Source, hi-lo), members: make([][]int32, hi-lo),
+// colour returns the colours of the group of nodes [lo, hi).
+func (s *session) colour(lo, hi int) []kvcache.Key {
+	colours := make([]kvcache.Key, hi-lo)
+	for m := range colours {
+		colours[m] = s.scope.KeyAs("grouped "+s.form(lo+m), s.plan.tokens[lo+m], s.within(lo+m, 0, lo, nil))
 	}
-	l := s.plan.layout
-	var outer []kvcache.Source
-	for m := range g.colours {
-		outer = outer[:0]
-		for _, seen := range l.Sees(lo + m) {
-			if src := s.keyOf(lo+m, seen); int(seen.Node) < lo {
-				outer = append(outer, src)
-			} else {
-				g.inner[m] = append(g.inner[m], src)
-				g.members[m] = append(g.members[m], seen.Node-int32(lo))
-			}
-		}
-		g.colours[m] = s.scope.KeyAs("grouped "+s.form(lo+m), s.plan.tokens[lo+m], outer)
-	}
-	distinct := g.distinct()
-	for round := 1; ; round++ {
+	for round, before := 1, distinct(colours); ; round++ {
 		if round > maxRounds {
-			for m := range g.colours {
-				g.colours[m] = s.scope.KeyAs(fmt.Sprint("listed ", m), nil, []kvcache.Source{{Key: g.colours[m]}})
+			for m := range colours {
+				colours[m] = s.scope.KeyAs(fmt.Sprint("listed ", m), nil, []kvcache.Source{{Key: colours[m]}})
 			}
-			distinct = len(g.colours)
+			before = len(colours)
 		}
-		before := distinct
-		g.refine(s.scope)
-		if distinct = g.distinct(); distinct == before {
-			return g
+		colours = s.refine(lo, colours)
+		now := distinct(colours)
+		if now == before {
+			return colours
 		}
+		before = now
 	}
 }
 
 // refine makes every colour depend on those of the members that its own sees.
-func (g *colouring) refine(scope *kvcache.Scope) {
-	next := make([]kvcache.Key, len(g.colours))
-	for m, sources := range g.inner {
-		for j, other := range g.members[m] {
-			sources[j].Key = g.colours[other]
-		}
-		next[m] = scope.KeyAs("seen from "+string(g.colours[m][:]), nil, sources)
+func (s *session) refine(lo int, colours []kvcache.Key) []kvcache.Key {
+	next := make([]kvcache.Key, len(colours))
+	for m := range next {
+		next[m] = s.scope.KeyAs("seen from "+string(colours[m][:]), nil, s.within(lo+m, lo, lo+len(colours), colours))
 	}
-	g.colours = next
+	return next
 }
 
-// distinct returns the number of colours.
-func (g *colouring) distinct() int {
-	set := make(map[kvcache.Key]struct{}, len(g.colours))
-	for _, c := range g.colours {
+// within returns those sources of node i that are nodes [lo, hi), for a key; named by their
+// colours if these are given. The list is good until the next call.
+func (s *session) within(i, lo, hi int, colours []kvcache.Key) []kvcache.Source {
+	s.keyed = s.keyed[:0]
+	for _, seen := range s.plan.layout.Sees(i) {
+		if int(seen.Node) < lo || int(seen.Node) >= hi {
+			continue
+		}
+		src := s.keyOf(i, seen)
+		if colours != nil {
+			src.Key = colours[int(seen.Node)-lo]
+		}
+		s.keyed = append(s.keyed, src)
+	}
+	return s.keyed
+}
+
+// distinct returns the number of distinct colours.
+func distinct(colours []kvcache.Key) int {
+	set := make(map[kvcache.Key]struct{}, len(colours))
+	for _, c := range colours {
 		set[c] = struct{}{}
 	}
 	return len(set)
-}
-
-// keyOf returns a source of node i for a key.
-func (s *session) keyOf(i int, seen posenc.Seen) kvcache.Source {
-	score := s.plan.layout.Score(seen)
-	return kvcache.Source{
-		Key: s.nodes[seen.Node].name, Base: int(seen.Base) - s.plan.layout.Node(i).Base,
-		Scale: score.Scale, Bias: score.Bias, Power: score.Power, Ranked: seen.Ranked,
-	}
 }
 
 // members returns the nodes whose rows node i's KV holds: i, or all of its group.

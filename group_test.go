@@ -25,6 +25,7 @@ type freePlan struct {
 	sees   [][]posenc.Seen // by the indices of nodes
 	tokens [][]int32
 	groups [][2]int
+	scores []posenc.Score // of which edges have the numbers, from 1 on
 }
 
 // drawFreePlan draws nodes that see earlier ones and others of their groups. Tokens are few, so that there are nodes that
@@ -74,7 +75,8 @@ func (f *freePlan) shuffled(t *rapid.T) *freePlan {
 		}
 	}
 	out := &freePlan{
-		nodes: make([]posenc.Node, len(to)), sees: make([][]posenc.Seen, len(to)), tokens: make([][]int32, len(to)), groups: f.groups,
+		nodes: make([]posenc.Node, len(to)), sees: make([][]posenc.Seen, len(to)), tokens: make([][]int32, len(to)),
+		groups: f.groups, scores: f.scores,
 	}
 	for i, k := range to {
 		out.nodes[k], out.tokens[k] = f.nodes[i], f.tokens[i]
@@ -88,6 +90,11 @@ func (f *freePlan) shuffled(t *rapid.T) *freePlan {
 
 func (f *freePlan) plan(t require.TestingT) *Plan {
 	b := posenc.NewLayoutBuilder()
+	for i, s := range f.scores {
+		number, err := b.Score(s)
+		require.NoError(t, err)
+		require.EqualValues(t, i+1, number)
+	}
 	for _, g := range f.groups {
 		_, err := b.AddGroup(f.nodes[g[0]:g[1]], f.sees[g[0]:g[1]])
 		require.NoError(t, err)

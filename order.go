@@ -55,7 +55,8 @@ const maxPermutations = 10_000
 
 // OrderSensitivity answers a request with its segments in different orders: the given
 // one and random others, which depend on nothing but the seed. Edges and the centre
-// name segments, so they stay what they are. Answers are greedy, whatever the request's
+// name segments, so they stay what they are; so do a [RelevanceBias] and a [FuncBias],
+// which go by the places in the given order. Answers are greedy, whatever the request's
 // temperature.
 //
 // It costs an answer per permutation. What segments have in common in different orders
@@ -78,6 +79,7 @@ func (e *Engine) OrderSensitivity(ctx context.Context, r *Request, o OrderOption
 		for _, i := range order {
 			q.Segments = append(q.Segments, r.Segments[i])
 		}
+		q.Biases = r.Biases.reordered(order, len(order))
 		p, err := e.Compile(&q)
 		if err != nil {
 			return nil, err

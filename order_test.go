@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/stat"
 	"pgregory.net/rapid"
+
+	"github.com/graphkv/graphkv/graph"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 func TestPermutations(t *testing.T) {
@@ -150,4 +153,44 @@ func TestOrderSensitivityRefuses(t *testing.T) {
 	}
 	_, err = e.OrderSensitivity(t.Context(), &Request{}, OrderOptions{})
 	require.ErrorContains(t, err, "the query is empty")
+}
+
+// Biases that go by the places of segments stay with the segments in any order of them.
+func TestBiasesFollowSegments(t *testing.T) {
+	e := tinyEngine(t)
+	q := orderRequest()
+	q.Strategy, q.MaxTokens = PCW, NoTokens
+	loud := FuncBias(func(dst []float64, reader, source posenc.Node) error {
+		if reader.Kind == posenc.QueryNode && source.Kind == posenc.SegmentNode {
+			for h := range dst {
+				dst[h] += float64(source.Segment)
+			}
+		}
+		return nil
+	})
+	var segments []graph.Segment
+	for _, s := range slices.Backward(q.Segments) {
+		segments = append(segments, graph.Segment{ID: s.ID, Tokens: s.Tokens})
+	}
+	backwards, err := graph.FromEdges(segments, nil)
+	require.NoError(t, err)
+	for _, b := range []Bias{RelevanceBias{Scores: []float64{0, 1, 2, 3, 4}}, &RelevanceBias{Scores: []float64{0, 1, 2, 3, 4}}, loud} {
+		q.Biases = Biases{b}
+		s, err := e.OrderSensitivity(t.Context(), q, OrderOptions{Permutations: 6})
+		require.NoError(t, err)
+		require.Zero(t, s.MaxDifference)
+		want := logits(t, e, compile(t, e, q)).Logits
+		require.Equal(t, want, logits(t, e, compile(t, e, q.WithGraph(backwards))).Logits)
+		q.Biases = nil
+		require.NotEqual(t, want, logits(t, e, compile(t, e, q)).Logits)
+	}
+	q.Biases = Biases{RelevanceBias{Scores: []float64{1}}}
+	_, err = e.OrderSensitivity(t.Context(), q, OrderOptions{})
+	require.ErrorContains(t, err, "1 scores for 5 segments")
+	q.Biases = Biases{RelevanceBias{Scores: make([]float64, 6)}}
+	_, err = e.OrderSensitivity(t.Context(), q, OrderOptions{})
+	require.ErrorContains(t, err, "6 scores for 5 segments")
+	q.Biases = Biases{nil, FuncBias(nil)}
+	_, err = e.OrderSensitivity(t.Context(), q, OrderOptions{})
+	require.ErrorContains(t, err, "bias 0 is nil")
 }

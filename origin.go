@@ -7,8 +7,10 @@ type Origin string
 
 const (
 	Encoded Origin = "encoded" // computed for this request
-	Cached  Origin = "cached"  // in memory, or computed for another request meanwhile
 	Fetched Origin = "fetched" // from a tier below memory
+	// Cached ones were in memory, or computed for another request meanwhile; or are only
+	// there to be repaired, and what repairs them was at hand.
+	Cached Origin = "cached"
 )
 
 // NodeOrigin is a node of a plan and where it came from.

@@ -77,10 +77,14 @@ func (p *Plan) Lower(repaired [][]int) (*Plan, error) {
 	}
 	q := *p
 	q.layout, q.ids, q.tokens = layout, make([]string, len(from)), make([][]int32, len(from))
+	used := make(map[string]int, len(from))
+	for _, id := range p.ids {
+		used[id] = 1
+	}
 	for i, s := range from {
 		q.ids[i], q.tokens[i] = p.ids[s.Node], p.tokens[s.Node][s.From:s.To]
 		if len(q.tokens[i]) < len(p.tokens[s.Node]) {
-			q.ids[i] = fmt.Sprintf("%s[%d:%d]", q.ids[i], s.From, s.To)
+			q.ids[i] = unused(fmt.Sprintf("%s[%d:%d]", q.ids[i], s.From, s.To), used)
 		}
 	}
 	return &q, nil

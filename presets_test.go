@@ -3,6 +3,7 @@
 package graphkv
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,5 +89,79 @@ func TestNeutralAPEIsPCW(t *testing.T) {
 		require.Equal(t, want.Logits, got.Logits)
 		require.Equal(t, len(r.Query.Tokens), got.Usage.EncodedTokens)
 		require.Equal(t, want.Tokens, got.Tokens)
+	})
+}
+
+// Message passing against its definition: h_r(i) is segment i encoded over h_{r−1} of its sources, which stand on positions
+// that they share, round by round, after the prefix; the query attends to the rounds that it asks for.
+func TestMessagePassingFollowsItsDefinition(t *testing.T) {
+	e := tinyEngine(t)
+	ref := loadReference(t, tinyFile)
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRequest(t, DAG)
+		r.Positions = SharedPositions
+		rounds := rapid.IntRange(1, 3).Draw(t, "rounds")
+		visible := rapid.SliceOfNDistinct(rapid.IntRange(0, rounds), 1, -1, rapid.ID).Draw(t, "visible rounds")
+		r.Rounds, r.VisibleRounds = rounds, visible
+		index := map[string]int{}
+		for i, s := range r.Segments {
+			index[s.ID] = i
+		}
+		reads := map[[2]int]bool{}
+		for _, x := range r.Edges {
+			reads[[2]int{index[x[1]], index[x[0]]}] = true
+		}
+		// Of every round there are those that the query sees or that are read in the next.
+		needed := make([][]bool, rounds+1)
+		start := make([]int, rounds+2) // where each round stands, and the query
+		for k := rounds; k >= 0; k-- {
+			needed[k] = make([]bool, len(r.Segments))
+			for i, s := range r.Segments {
+				needed[k][i] = slices.Contains(visible, k)
+				for j := range r.Segments {
+					needed[k][i] = needed[k][i] || k < rounds && needed[k+1][j] && reads[[2]int{j, i}]
+				}
+				if needed[k][i] {
+					start[k+1] = max(start[k+1], len(s.Tokens))
+				}
+			}
+		}
+		start[0] = len(r.Prefix.Tokens)
+		for k := range rounds + 1 {
+			start[k+1] += start[k]
+		}
+		type place struct{ segment, round, position int } // segment −1: the prefix; round beyond the last: the query
+		var tokens []int32
+		var places []place
+		add := func(segment, round, base int, ids []int32) {
+			for i, id := range ids {
+				tokens, places = append(tokens, id), append(places, place{segment, round, base + i})
+			}
+		}
+		add(-1, 0, 0, r.Prefix.Tokens)
+		for k := range needed {
+			for i, s := range r.Segments {
+				if needed[k][i] {
+					add(i, k, start[k], s.Tokens)
+				}
+			}
+		}
+		add(0, rounds+1, start[rounds+1], r.Query.Tokens)
+		want := lastRow(ref.Logits(tokens, modeltest.Graph{
+			Sees: func(i, j int) bool {
+				a, b := places[i], places[j]
+				switch {
+				case a.segment == b.segment && a.round == b.round:
+					return j <= i
+				case a.round > rounds:
+					return b.segment < 0 || slices.Contains(visible, b.round)
+				case a.segment < 0 || b.segment < 0:
+					return false
+				}
+				return b.round == a.round-1 && reads[[2]int{a.segment, b.segment}]
+			},
+			Distance: func(i, j int) int { return places[i].position - places[j].position },
+		}))
+		requireClose(t, want, logits(t, e, compile(t, e, r)).Logits)
 	})
 }

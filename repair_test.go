@@ -707,6 +707,10 @@ func TestRepairPlansRefused(t *testing.T) {
 	require.Equal(t, []string{"a[0:1]", "a[1:2]", "a[2:3]", "b[0:1]", "b[2:3]", "q"}, low.ids)
 	_, err = low.Mask(1)
 	require.NoError(t, err)
+	p.ids[2] = "b[0:1]"
+	low, err = p.Lower([][]int{nil, {0, 2}, nil})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a[0:1]", "a[1:2]", "a[2:3]", "b[0:1]#2", "b[2:3]", "b[0:1]"}, low.ids)
 
 	p, err = ParsePlan([]byte(repair(`[1, 2, 3]`, `{"of": "a", "first": 2}`)))
 	require.NoError(t, err)

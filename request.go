@@ -166,9 +166,23 @@ type Request struct {
 }
 
 // WithGraph returns a copy of the request that is over the segments and edges of a
-// graph, for example the part of a corpus that [graph.Graph.Fit] has left.
+// graph, for example the part of a corpus that [graph.Graph.Fit] has left. If all of them
+// are the request's, its biases stay with them wherever they stand.
 func (r *Request) WithGraph(g *graph.Graph) *Request {
 	q := *r
+	place := make(map[string]int, len(r.Segments))
+	for i, s := range r.Segments {
+		place[s.ID] = i
+	}
+	var order []int
+	for i := range g.Len() {
+		if was, ok := place[g.ID(i)]; ok {
+			order = append(order, was)
+		}
+	}
+	if len(order) == g.Len() {
+		q.Biases = r.Biases.reordered(order, len(r.Segments))
+	}
 	q.Segments = make([]Segment, g.Len())
 	q.Edges = make([]Edge, 0, g.NumEdges())
 	for i := range q.Segments {

@@ -4,6 +4,7 @@ package graphkv
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -188,4 +189,25 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, jsonOf(p), jsonOf(q))
 		}
 	})
+}
+
+// A source of many ego graphs is a node in each, with a name of its own; to find these takes time in proportion to their number.
+func TestManyNodesOfOneSegment(t *testing.T) {
+	const n = 20_000
+	r := &Request{Strategy: EgoBatch, Query: Tokens(1), Segments: []Segment{{ID: "s", Tokens: []int32{1}}}}
+	for i := range n {
+		id := fmt.Sprint("c", i)
+		r.Segments, r.Edges = append(r.Segments, Segment{ID: id, Tokens: []int32{2}}), append(r.Edges, Edge{"s", id})
+	}
+	r.Segments[n].ID, r.Edges[n-1][1] = "s#2", "s#2"
+	start := time.Now()
+	p, err := Compile(r, CompileOptions{})
+	require.NoError(t, err)
+	require.Less(t, time.Since(start), 5*time.Second)
+	ids := map[string]bool{}
+	for i := range p.Len() {
+		ids[p.ID(i)] = true
+	}
+	require.Len(t, ids, 2*n+1)
+	require.Equal(t, []string{"kv0.s", "kv0.s#2"}, []string{p.ID(0), p.ID(2)})
 }

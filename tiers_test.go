@@ -101,7 +101,12 @@ func openPatient(t *testing.T, options ...Option) *Engine {
 }
 
 // requireIdle requires that an engine at rest holds nothing. What still arrives for a request that has ended is given a moment.
-func requireIdle(t *testing.T, e *Engine) {
+func requireIdle(t interface {
+	require.TestingT
+	Helper()
+	Context() context.Context
+	Fatalf(format string, args ...any)
+}, e *Engine) {
 	t.Helper()
 	require.NoError(t, e.Flush(t.Context()))
 	var m kvcache.Metrics

@@ -436,4 +436,5 @@ func TestShorten(t *testing.T) {
 	require.Equal(t, "short", shorten("short", 10, 100))
 	require.Equal(t, "a…z", shorten("abcdefghijklmnopqrstuvwxyz", 10, 25))
 	require.Equal(t, "日…語", shorten("日本のながい語", 10, 30))
+	require.Equal(t, "iiiii…iiiii", shorten(strings.Repeat("i", 1<<20), 10, 49), "at once")
 }

@@ -129,6 +129,9 @@ func escape(s string) string {
 	return b.String()
 }
 
+// narrowest is the width of the narrowest characters, in em.
+const narrowest = 0.36
+
 // textWidth estimates how wide a text is; the font is the reader's.
 func textWidth(s string, size float64) float64 {
 	em := 0.0
@@ -137,7 +140,7 @@ func textWidth(s string, size float64) float64 {
 		case r >= 0x1100: // ideographs and the like
 			em++
 		case strings.ContainsRune("fijlrt .,:;'|()[]", r):
-			em += 0.36
+			em += narrowest
 		case r >= 'A' && r <= 'Z', strings.ContainsRune("mw<>&%+=@", r):
 			em += 0.75
 		default:
@@ -150,7 +153,8 @@ func textWidth(s string, size float64) float64 {
 // shorten cuts the middle out of a text that is wider than fits.
 func shorten(s string, size, fits float64) string {
 	runes := []rune(s)
-	for keep := len(runes); keep > 1 && textWidth(s, size) > fits; keep-- {
+	most := max(2, int(fits/(narrowest*size))) // may fit
+	for keep := min(len(runes), most); keep > 1 && textWidth(s, size) > fits; keep-- {
 		s = string(runes[:(keep+1)/2]) + "…" + string(runes[len(runes)-keep/2:])
 	}
 	return s

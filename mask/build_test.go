@@ -4,12 +4,14 @@ package mask
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/graphkv/graphkv/graph"
 	"github.com/graphkv/graphkv/posenc"
 )
 
@@ -91,6 +93,70 @@ func TestCostGrowsWithEdgesAndBlocks(t *testing.T) {
 			}
 			before = work
 			t.Logf("%d segments, ragged %v: %d steps, %v; %v", n, ragged, work, best, m)
+		}
+	}
+}
+
+// From the edges of 10,000 segments with 8 sources each to a mask takes less than half a second, whatever lays them out, and
+// steps in proportion to edges and blocks.
+func TestCostFromEdgesToMask(t *testing.T) {
+	for name, layout := range map[string]func(lengths []int, g *graph.Graph) (*posenc.Layout, error){
+		"dag": func(lengths []int, g *graph.Graph) (*posenc.Layout, error) {
+			return posenc.DAG(20, lengths, g, posenc.DAGOptions{}, 20)
+		},
+		"two rounds": func(lengths []int, g *graph.Graph) (*posenc.Layout, error) {
+			return posenc.DAG(20, lengths, g, posenc.DAGOptions{Rounds: 2, VisibleRounds: []int{0, 2}}, 20)
+		},
+		"ego-batch": func(lengths []int, g *graph.Graph) (*posenc.Layout, error) {
+			var egos []posenc.EgoGraph
+			for i := range lengths {
+				e := posenc.EgoGraph{Center: i}
+				for _, s := range g.Sources(i) {
+					e.Neighbours = append(e.Neighbours, int(s))
+				}
+				egos = append(egos, e)
+			}
+			return posenc.EgoBatch(20, lengths, egos, 20)
+		},
+		"top-k": func(lengths []int, _ *graph.Graph) (*posenc.Layout, error) {
+			return posenc.GraphKVTopK(20, lengths, 20, 8)
+		},
+		"block": func(lengths []int, _ *graph.Graph) (*posenc.Layout, error) { return posenc.Block(20, lengths, 20) },
+		"ape": func(lengths []int, _ *graph.Graph) (*posenc.Layout, error) {
+			return posenc.APE(20, lengths, posenc.APEOptions{Temperature: 0.9, Scale: 0.9, SharedPrefix: true}, 20)
+		},
+	} {
+		before := 0.0
+		for _, n := range []int{5000, 10000} {
+			segments, lengths := make([]graph.Segment, n), make([]int, n)
+			var edges []graph.Edge
+			for i := range n {
+				segments[i], lengths[i] = graph.Segment{ID: strconv.Itoa(i)}, 100
+				for k := range min(8, i) {
+					edges = append(edges, graph.Edge{Source: segments[k*max(i, 8)/8].ID, Target: segments[i].ID})
+				}
+			}
+			work, best := 0, time.Hour
+			var m *Mask
+			for range 5 {
+				start := time.Now()
+				g, err := graph.FromEdges(segments, edges)
+				require.NoError(t, err)
+				l, err := layout(lengths, g)
+				require.NoError(t, err)
+				m, work, err = build(l, 128, MaxBlocks)
+				best = min(best, time.Since(start))
+				require.NoError(t, err)
+			}
+			t.Logf("%s: %d segments: %d steps, %v; %v", name, n, work, best, m)
+			require.Less(t, work, 6*(m.Layout().NumEdges()+m.Layout().Len()+len(m.Cols())))
+			if !testing.Short() {
+				require.Less(t, best, time.Second/2, "%s of %d segments", name, n)
+			}
+			if before > 0 {
+				require.InDelta(t, 2, float64(work)/before, 0.2)
+			}
+			before = float64(work)
 		}
 	}
 }

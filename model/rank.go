@@ -28,13 +28,14 @@ type ranking struct {
 	parts   []attention.Part
 	lse     []float32 // [sources][rows][heads]
 
-	known map[rankedKeys]int // index in plain
-	plain []plainKeys
-	used  int // of plain
-	tasks []unrotateTask
-	keys  []float32 // [workers][storeRows][KVHeads·HeadDim]
-	model *Model
-	body  func(worker, task int)
+	known  map[rankedKeys]int // index in plain
+	named  []rankedKeys       // the same in order
+	plain  []attention.KV     // keys that are not rotated
+	memory []byte             // of all of them
+	tasks  []unrotateTask
+	keys   []float32 // [workers][storeRows][KVHeads·HeadDim]
+	model  *Model
+	body   func(worker, task int)
 }
 
 // rankedRun says where a run's offsets are in ranking.offsets: count for each place at
@@ -45,12 +46,6 @@ type rankedRun struct{ first, count int }
 type rankedKeys struct {
 	kv      *kvcache.KV
 	from, n int
-}
-
-// plainKeys are keys that are not rotated.
-type plainKeys struct {
-	mem  []byte
-	keys attention.KV
 }
 
 type unrotateTask struct {
@@ -83,6 +78,7 @@ func (m *Model) rank(ws *Workspace, layer int, runs []Run) error {
 		s.runs = append(s.runs, rankedRun{count: count})
 	}
 	m.unrotate(s, layer, runs)
+	defer clear(s.known) // the workspace must not keep the sources alive
 	width, row := m.config.Heads*m.config.HeadDim, 0
 	for i := range runs {
 		rows := m.rows(&runs[i], layer)
@@ -94,7 +90,6 @@ func (m *Model) rank(ws *Workspace, layer int, runs []Run) error {
 		}
 		row += rows
 	}
-	clear(s.known) // the workspace must not keep the sources alive
 	return nil
 }
 
@@ -103,8 +98,8 @@ func (m *Model) unrotate(s *ranking, layer int, runs []Run) {
 	if s.body == nil {
 		s.body, s.known = s.block, map[rankedKeys]int{}
 	}
-	s.used, s.tasks, s.model = 0, s.tasks[:0], m
-	c := &m.config
+	s.named, s.plain, s.tasks, s.model = s.named[:0], s.plain[:0], s.tasks[:0], m
+	c, bytes := &m.config, 0
 	for i := range runs {
 		r := &runs[i]
 		for j := range r.Sources {
@@ -112,26 +107,26 @@ func (m *Model) unrotate(s *ranking, layer int, runs []Run) {
 			if s.runs[i].count == 0 || !src.Ranked {
 				continue
 			}
-			n := src.Tokens()
-			name := rankedKeys{src.KV, src.From, n}
-			if _, ok := s.known[name]; ok {
-				continue
+			name := rankedKeys{src.KV, src.From, src.Tokens()}
+			if _, ok := s.known[name]; !ok {
+				s.known[name] = len(s.named)
+				s.named = append(s.named, name)
+				bytes += aligned(attention.KVSize(attention.F32, c.KVHeads, c.HeadDim, name.n))
 			}
-			if s.used == len(s.plain) {
-				s.plain = append(s.plain, plainKeys{})
-			}
-			s.known[name] = s.used
-			p := &s.plain[s.used]
-			s.used++
-			size := attention.KVSize(attention.F32, c.KVHeads, c.HeadDim, n)
-			if len(p.mem) < size {
-				p.mem = mem.Bytes(size)
-			}
-			p.keys = attention.ViewKV(attention.F32, c.KVHeads, c.HeadDim, n, p.mem[:size])
-			stored := src.KV.Layer(layer).From(src.From)
-			for at := 0; at < n; at += storeRows {
-				s.tasks = append(s.tasks, unrotateTask{src: stored, dst: p.keys, at: at, n: min(storeRows, n-at)})
-			}
+		}
+	}
+	if len(s.memory) < bytes {
+		s.memory = mem.Bytes(bytes)
+	}
+	free := s.memory
+	for _, name := range s.named {
+		size := attention.KVSize(attention.F32, c.KVHeads, c.HeadDim, name.n)
+		plain := attention.ViewKV(attention.F32, c.KVHeads, c.HeadDim, name.n, free[:size])
+		free = free[aligned(size):]
+		s.plain = append(s.plain, plain)
+		stored := name.kv.Layer(layer).From(name.from)
+		for at := 0; at < name.n; at += storeRows {
+			s.tasks = append(s.tasks, unrotateTask{src: stored, dst: plain, at: at, n: min(storeRows, name.n-at)})
 		}
 	}
 	if n := m.pool.Workers() * storeRows * c.KVHeads * c.HeadDim; len(s.keys) < n {
@@ -139,7 +134,11 @@ func (m *Model) unrotate(s *ranking, layer int, runs []Run) {
 	}
 	m.pool.For(len(s.tasks), s.body)
 	clear(s.tasks)
+	clear(s.named) // the workspace must not keep the sources alive
 }
+
+// aligned rounds a size up to where the next keys may start.
+func aligned(size int) int { return (size + mem.Align - 1) &^ (mem.Align - 1) }
 
 func (s *ranking) block(worker, task int) {
 	t, heads := &s.tasks[task], s.model.config.KVHeads
@@ -162,7 +161,7 @@ func (m *Model) weigh(ws *Workspace, r *Run, q []float32, rows int) error {
 	for j := range r.Sources {
 		if src := &r.Sources[j]; src.Ranked {
 			n := src.Tokens()
-			s.parts = append(s.parts, attention.Part{KV: s.plain[s.known[rankedKeys{src.KV, src.From, n}]].keys, Len: n})
+			s.parts = append(s.parts, attention.Part{KV: s.plain[s.known[rankedKeys{src.KV, src.From, n}]], Len: n})
 		}
 	}
 	s.lse = grow(s.lse, len(s.parts)*rows*heads)

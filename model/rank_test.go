@@ -3,6 +3,7 @@
 package model_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,4 +90,22 @@ func TestRankingOfRows(t *testing.T) {
 	}
 	require.NoError(t, m.Forward(background, &ws, []model.Run{fixed}))
 	require.NotEqual(t, want, fixed.Logits)
+}
+
+// The workspace has room for the keys of all sources together, whichever of them is the longest.
+func TestRankingMemoryDoesNotDependOnOrder(t *testing.T) {
+	m, err := small().load(t)
+	require.NoError(t, err)
+	var ws model.Workspace
+	query := everyOther(m)[3]
+	require.NoError(t, m.Forward(background, &ws, []model.Run{query}))
+	sources := query.Sources
+	for _, order := range [][3]int{{1, 0, 2}, {2, 0, 1}, {0, 2, 1}} {
+		query.Sources = []model.Source{sources[order[0]], sources[order[1]], sources[order[2]]}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		require.NoError(t, m.Forward(background, &ws, []model.Run{query}))
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1024))
+	}
 }

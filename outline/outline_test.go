@@ -123,7 +123,7 @@ func TestTimeIsLinear(t *testing.T) {
 		strings.Repeat("> ", n), strings.Repeat("- ", n), strings.Repeat("\t", n), strings.Repeat(">\t", n), strings.Repeat("a. ", n),
 		strings.Repeat("- a\n\n", n), strings.Repeat("#", n), strings.Repeat("```\n", n), strings.Repeat("a\n", n), strings.Repeat(". ", n),
 		strings.Repeat(strings.Repeat("> ", 31)+"a\n", n/64), strings.Repeat(`"`, n), strings.Repeat(`."`, n), strings.Repeat("1. ", n),
-		strings.Repeat(" ", n) + "a. " + strings.Repeat("b ", n), strings.Repeat("word ", n) + strings.Repeat("x. y ", n),
+		"a. " + strings.Repeat(" ", n) + strings.Repeat("B. ", n), strings.Repeat(" ", n) + "a. " + strings.Repeat("b ", n), strings.Repeat("word ", n) + strings.Repeat("x. y ", n),
 	} {
 		start := time.Now()
 		Parse(s)

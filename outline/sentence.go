@@ -21,8 +21,8 @@ import (
 // too short is no error: it is a node of the graph like any other.
 func Sentences(text string) []string {
 	var out []string
-	start := 0
-	for i := 0; i < len(text); {
+	start := past(text, 0, unicode.IsSpace)
+	for i := start; i < len(text); {
 		r, n := utf8.DecodeRuneInString(text[i:])
 		at := i
 		i += n
@@ -35,6 +35,7 @@ func Sentences(text string) []string {
 			continue
 		}
 		out = appendTrimmed(out, text[start:i])
+		i = past(text, i, unicode.IsSpace)
 		start = i
 	}
 	return appendTrimmed(out, text[start:])
@@ -78,9 +79,9 @@ func pause(rest string) bool {
 	return len(next) < len(rest) && !unicode.IsLower(r)
 }
 
-// abbreviates reports whether a dot after these words belongs to the last of them.
+// abbreviates reports whether a dot after these words, the first of which starts the
+// sentence, belongs to the last of them.
 func abbreviates(words, rest string) bool {
-	words = strings.TrimLeftFunc(words, unicode.IsSpace)
 	at := strings.LastIndexFunc(words, unicode.IsSpace) + 1
 	last := strings.TrimLeft(words[at:], `("'[*_“‘«`)
 	r, n := utf8.DecodeRuneInString(last)

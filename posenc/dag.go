@@ -4,7 +4,6 @@ package posenc
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/graphkv/graphkv/graph"
 )
@@ -196,13 +195,15 @@ func (d *unrolled) visible(o DAGOptions) ([]bool, error) {
 	if rounds == nil {
 		rounds = []int{o.Rounds}
 	}
-	for at, r := range rounds {
+	listed := make(map[int]bool, len(rounds))
+	for _, r := range rounds {
 		if r < 0 || r > o.Rounds {
 			return nil, fmt.Errorf("posenc: visible round %d of rounds 0 to %d", r, o.Rounds)
 		}
-		if slices.Contains(rounds[:at], r) {
+		if listed[r] {
 			return nil, fmt.Errorf("posenc: visible round %d is listed twice", r)
 		}
+		listed[r] = true
 		nodes := mark[r*d.n:][:d.n]
 		if o.Visible == nil {
 			for i := range nodes {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -354,4 +355,17 @@ func TestDAGCostIsLinear(t *testing.T) {
 	small, large := allocs(1000), allocs(20000)
 	assert.Less(t, large, 60.0)
 	assert.Less(t, large-small, 30.0)
+}
+
+// However many rounds are visible, to check them takes time in proportion to their number.
+func TestManyVisibleRounds(t *testing.T) {
+	rounds := make([]int, 300_000)
+	for i := range rounds {
+		rounds[i] = i
+	}
+	start := time.Now()
+	l, err := DAG(0, []int{1}, edges(t, 1), DAGOptions{Rounds: len(rounds), VisibleRounds: rounds}, 1)
+	require.NoError(t, err)
+	require.Len(t, l.Sees(l.Query()), len(rounds))
+	require.Less(t, time.Since(start), 3*time.Second)
 }

@@ -125,7 +125,8 @@ func Sequential(prefix int, segments []int, query int) (*Layout, error) {
 	return p.finish(base)
 }
 
-// Block encodes every segment alone, at base 0, and shows them to the query laid end to end after the prefix.
+// Block encodes every segment alone, at base 0, and shows them to the query laid end to end after the prefix, segment i from
+// P + Σ{L_k : k < i} on (Block-Attention, Ma et al., 2024).
 func Block(prefix int, segments []int, query int) (*Layout, error) {
 	in, err := newPieces(prefix, segments, query)
 	if err != nil {
@@ -145,8 +146,8 @@ func Block(prefix int, segments []int, query int) (*Layout, error) {
 	return p.finish(base)
 }
 
-// PCW encodes every segment alone and lets all of them share the positions that start after the prefix; the query stands
-// after the longest (Parallel Context Windows, Ratner et al., 2023).
+// PCW encodes every segment alone and lets all of them share the positions that start after the prefix, [P, P+L_i); the query
+// stands after the longest, at P + max L (Parallel Context Windows, Ratner et al., 2023).
 func PCW(prefix int, segments []int, query int) (*Layout, error) {
 	return APE(prefix, segments, APEOptions{Temperature: 1, Scale: 1}, query)
 }
@@ -194,6 +195,9 @@ func APE(prefix int, segments []int, opts APEOptions, query int) (*Layout, error
 		shared = slices.Clone(p.query)
 	}
 	score := Score{Scale: float32(1 / opts.Temperature), Power: float32(opts.Scale * opts.Temperature)}
+	if score.Scale == 0 || score.Power == 0 { // which would stand for 1
+		return nil, fmt.Errorf("posenc: APE's temperature is %v and its scale %v, which float32 has no numbers for", opts.Temperature, opts.Scale)
+	}
 	number, err := p.b.Score(score)
 	if err != nil {
 		return nil, err
@@ -205,15 +209,16 @@ func APE(prefix int, segments []int, opts APEOptions, query int) (*Layout, error
 	return p.finish(prefix + in.longest)
 }
 
-// GraphKV is the full Graph-KV layout for retrieved passages: round 0 encodes every segment alone; round 1 encodes every
-// segment again, attending to round 0 of all of them, its own included, laid end to end from 0. The query sees the prefix,
-// round 0 of all and round 1 of all, end to end. It has n²+2n edges or one more for n segments.
+// GraphKV is the full Graph-KV layout for retrieved passages (Wang et al., 2025): round 0 encodes every segment alone; round
+// 1 encodes every segment again, attending to round 0 of all of them, its own included, laid end to end from 0, and standing
+// at ΣL itself. The query sees the prefix, round 0 of all and round 1 of all, end to end, and stands at P + 2ΣL. It has n²+2n
+// edges or one more for n segments.
 func GraphKV(prefix int, segments []int, query int) (*Layout, error) {
 	return twoRounds(prefix, segments, query, len(segments))
 }
 
-// GraphKVTopK is GraphKV with a round 1 that attends to round 0 of the last k segments only; the segments are expected in
-// ascending order of relevance. k is at least 1; with k at or above the number of segments the layout is GraphKV's.
+// GraphKVTopK is GraphKV with a round 1 that attends to round 0 of the last k segments only (Wang et al., 2025); the segments
+// are expected in ascending order of relevance. k is at least 1; with k at or above the number of segments the layout is GraphKV's.
 func GraphKVTopK(prefix int, segments []int, query, k int) (*Layout, error) {
 	if k < 1 {
 		return nil, fmt.Errorf("posenc: top k of %d, want at least 1", k)
@@ -258,8 +263,9 @@ type EgoGraph struct {
 	Neighbours []int
 }
 
-// Ego lets segment center attend to all other segments. These share the positions after the prefix; the centre stands after
-// the longest of them, and the query, which sees everything, after the centre.
+// Ego lets segment center attend to all other segments, as Graph-KV does for a paper and what it cites (Wang et al., 2025).
+// These share the positions after the prefix, [P, P+L_i); the centre stands after the longest of them, at P + max L, and the
+// query, which sees everything, after the centre.
 func Ego(prefix int, segments []int, center, query int) (*Layout, error) {
 	if center < 0 || center >= len(segments) {
 		return nil, fmt.Errorf("posenc: center %d of %d segments", center, len(segments))

@@ -201,6 +201,8 @@ func TestPresetErrors(t *testing.T) {
 		{"neighbour", func() (*Layout, error) { return EgoBatch(1, two, []EgoGraph{{1, []int{-1}}}, 1) }, "posenc: ego graph 0: neighbour -1 of 2 segments"},
 		{"own neighbour", func() (*Layout, error) { return EgoBatch(1, two, []EgoGraph{{1, []int{0}}, {0, []int{1, 0}}}, 1) }, "posenc: ego graph 1: neighbour 0 is listed twice"},
 		{"left out", func() (*Layout, error) { return EgoBatch(1, two, []EgoGraph{{Center: 0}}, 1) }, "posenc: segment 1 belongs to no ego graph"},
+		{"APE's float32", func() (*Layout, error) { return APE(1, two, APEOptions{Temperature: 1e-30, Scale: 1e-30}, 1) }, "posenc: APE's temperature is 1e-30 and its scale 1e-30, which float32 has no numbers for"},
+		{"APE's scale", func() (*Layout, error) { return APE(1, two, APEOptions{Temperature: 1e50, Scale: 1e-50}, 1) }, "posenc: APE's temperature is 1e+50 and its scale 1e-50, which float32 has no numbers for"},
 		{"too long", func() (*Layout, error) { return GraphKV(0, []int{MaxPosition/2 + 1}, 1) }, "posenc: the layout needs 2147483649 positions, the limit is 2147483646"},
 		{"too long for block", func() (*Layout, error) { return Block(1, []int{MaxPosition / 2, MaxPosition / 2}, 1) }, "posenc: the layout needs 2147483648 positions, the limit is 2147483646"},
 		{"too long for pcw", func() (*Layout, error) { return PCW(1, []int{MaxPosition}, 1) }, "posenc: the layout needs 2147483648 positions, the limit is 2147483646"},

@@ -18,8 +18,13 @@ type Repair struct {
 	// First repairs so many of the first tokens (EPIC's LegoLink, Hu et al., 2024).
 	First int
 	// Fraction repairs, of n tokens, the ⌈Fraction·n⌉ whose keys and values in the second layer of the model, the first in
-	// which they depend on what a token attends to, differ most from the origin's (CacheBlend, Yao et al., 2024). Which
-	// these are is known when the node is encoded. It is above 0 and at most 1.
+	// which they depend on what a token attends to, differ most from the origin's (CacheBlend, Yao et al., 2024): with k and v
+	// as they would be if the node were encoded as a whole, and k′ and v′ of the origin, as they are stored, those of the
+	// largest
+	//
+	//	Σ over heads and dimensions of (k − k′)² + (v − v′)²
+	//
+	// and of equals the earlier. Which these are is known when the node is encoded. It is above 0 and at most 1.
 	Fraction float64
 }
 
