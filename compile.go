@@ -299,8 +299,8 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 		ids: make([]string, l.Len()), tokens: make([][]int32, l.Len()),
 		maxTokens: c.r.MaxTokens, temperature: c.r.Temperature, stop: slices.Clone(c.r.Stop),
 	}
-	used := make(map[string]bool, l.Len())
-	var next []named // nodes of the document at hand, in hdt
+	used := make(map[string]int, l.Len()) // by id: the number that the next node of it gets
+	var next []named                      // nodes of the document at hand, in hdt
 	for i := range p.ids {
 		n := l.Node(i)
 		switch n.Kind {
@@ -318,10 +318,12 @@ func (c *compiler) plan(l *posenc.Layout) *Plan {
 				p.ids[i], p.tokens[i], next = next[0].id, next[0].tokens, next[1:]
 			}
 			// A source of several ego graphs is a node in each.
-			for id, k := p.ids[i], 2; used[p.ids[i]]; k++ {
+			id := p.ids[i]
+			for k := used[id]; used[p.ids[i]] > 0; k++ {
 				p.ids[i] = fmt.Sprintf("%s#%d", id, k)
+				used[id] = k + 1
 			}
-			used[p.ids[i]] = true
+			used[p.ids[i]] = 2
 		}
 	}
 	return p
