@@ -349,7 +349,7 @@ func TestCompileRefusesBiases(t *testing.T) {
 		{nil, "graphkv: bias 1 is nil"},
 		{FuncBias(nil), "graphkv: bias 1 (function): nil function"},
 		{FuncBias(func(dst []float64, _, _ posenc.Node) error { dst[1] = nan; return nil }),
-			"posenc: node 1 (segment 1): source 0 (segment 0): bias of head 1 is NaN, must be finite or -Inf"},
+			"posenc: node 1 (segment 1): source 0 (segment 0): bias of head 1 is NaN, must be from -100000 to 100000, or -Inf"},
 		{ALiBiBias{BiasGraph: BiasGraph{Undirected: true}}, "graphkv: bias 1 (alibi): edges, and whether they are undirected, are for distances with paths"},
 		{ALiBiBias{Paths: true, BiasGraph: BiasGraph{Edges: []Edge{{"a", "z"}}}}, `graphkv: bias 1 (alibi): graph: edge "a" → "z": unknown target "z"`},
 		{ShortestPathBias{}, "graphkv: bias 1 (shortest-path): no numbers for any distance"},

@@ -39,13 +39,8 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 		return nil, err
 	}
 	defer e.running.Done()
-	var o explained
-	for _, option := range options {
-		if option != nil {
-			option.explain(&o)
-		}
-	}
-	nodes, err := e.toExplain(p, &o)
+	o := explainedBy(options)
+	nodes, _, err := e.toExplain(p, &o)
 	if err != nil {
 		return nil, &ExplainError{err}
 	}
@@ -74,9 +69,34 @@ func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption)
 	return x, err
 }
 
-// toExplain returns the nodes to explain besides the query, in encoding order, and
-// refuses what cannot be.
-func (e *Engine) toExplain(p *Plan, o *explained) ([]int, error) {
+// ExplanationSize returns how many numbers an explanation has, which take about 12 bytes
+// each while it is made: layers × heads for every edge that is explained. A plan that
+// cannot be explained is the error that [Engine.Explain] returns. Nothing is run.
+func (e *Engine) ExplanationSize(p *Plan, options ...ExplainOption) (int, error) {
+	if err := p.check(); err != nil {
+		return 0, err
+	}
+	o := explainedBy(options)
+	_, edges, err := e.toExplain(p, &o)
+	if err != nil {
+		return 0, &ExplainError{err}
+	}
+	c := e.model.Config()
+	return edges * c.Layers * c.Heads, nil
+}
+
+func explainedBy(options []ExplainOption) (o explained) {
+	for _, option := range options {
+		if option != nil {
+			option.explain(&o)
+		}
+	}
+	return o
+}
+
+// toExplain returns the nodes to explain besides the query, in encoding order, and the
+// number of edges that this is, and refuses what cannot be.
+func (e *Engine) toExplain(p *Plan, o *explained) (nodes []int, edges int, err error) {
 	wanted := make([]bool, p.Len())
 	for i := range wanted {
 		wanted[i] = !o.chosen && len(p.layout.Sees(i)) > 0 && p.layout.Node(i).Repair.IsZero()
@@ -84,16 +104,15 @@ func (e *Engine) toExplain(p *Plan, o *explained) ([]int, error) {
 	for _, id := range o.nodes {
 		i := slices.Index(p.ids, id)
 		if i < 0 {
-			return nil, fmt.Errorf("graphkv: %q is not a node of the plan", id)
+			return nil, 0, fmt.Errorf("graphkv: %q is not a node of the plan", id)
 		}
 		if !p.layout.Node(i).Repair.IsZero() {
-			return nil, fmt.Errorf("graphkv: %q is a repair, which is explained stretch by stretch; use Engine.Repaired and Plan.Lower", id)
+			return nil, 0, fmt.Errorf("graphkv: %q is a repair, which is explained stretch by stretch; use Engine.Repaired and Plan.Lower", id)
 		}
 		wanted[i] = true
 	}
 	query := p.layout.Query()
-	edges := 2 * (len(p.layout.Sees(query)) + 2) // of the query and the answer
-	var nodes []int
+	edges = 2 * (len(p.layout.Sees(query)) + 2) // of the query and the answer
 	for i := range query {
 		if wanted[i] {
 			nodes = append(nodes, i)
@@ -102,12 +121,12 @@ func (e *Engine) toExplain(p *Plan, o *explained) ([]int, error) {
 	}
 	c := e.model.Config()
 	if edges > maxMasses/(c.Layers*c.Heads) {
-		return nil, fmt.Errorf("graphkv: %d edges in %d layers of %d heads are more than the %d numbers that an explanation may have; choose nodes",
+		return nil, 0, fmt.Errorf("graphkv: %d edges in %d layers of %d heads are more than the %d numbers that an explanation may have; choose nodes",
 			edges, c.Layers, c.Heads, maxMasses)
 	}
 	for _, id := range o.answer {
 		if id < 0 || int(id) >= c.Vocab {
-			return nil, &TokenError{Node: "the answer", Token: id, Vocab: c.Vocab}
+			return nil, 0, &TokenError{Node: "the answer", Token: id, Vocab: c.Vocab}
 		}
 	}
 	limit := posenc.MaxPosition
@@ -116,9 +135,9 @@ func (e *Engine) toExplain(p *Plan, o *explained) ([]int, error) {
 	}
 	n := p.layout.Node(query)
 	if end := n.Base + n.Len + len(o.answer); end > limit {
-		return nil, fmt.Errorf("graphkv: the answer reaches position %d, the limit is %d", end, limit)
+		return nil, 0, fmt.Errorf("graphkv: the answer reaches position %d, the limit is %d", end, limit)
 	}
-	return nodes, nil
+	return nodes, edges, nil
 }
 
 // rereader encodes nodes again, under a probe, in passes of its own making.

@@ -356,6 +356,23 @@ func TestExplainNodes(t *testing.T) {
 	}
 }
 
+// The size of an explanation is that of the one that is made, but for an answer that there is not.
+func TestExplanationSize(t *testing.T) {
+	e := tinyEngine(t)
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, Strategies()...)).WithMaxTokens(2)
+		size, err := e.ExplanationSize(p)
+		require.NoError(t, err)
+		x, err := e.Explain(context.Background(), p)
+		require.NoError(t, err)
+		numbers := 0
+		for _, r := range x.Readers {
+			numbers += len(r.Reads) * x.Layers * x.Heads
+		}
+		require.InDelta(t, numbers, size, float64(x.Layers*x.Heads)) // room for the answer's own
+	})
+}
+
 func TestExplainRefuses(t *testing.T) {
 	e := tinyEngine(t)
 	p := compile(t, e, sharedRequests()[1])
@@ -387,9 +404,11 @@ func TestExplainRefuses(t *testing.T) {
 	wide.layout, err = b.Layout()
 	require.NoError(t, err)
 	wide.ids, wide.tokens = append(wide.ids, "query"), append(wide.tokens, []int32{1})
-	_, err = e.toExplain(wide, &explained{})
+	_, _, err = e.toExplain(wide, &explained{})
+	_, sizeErr := e.ExplanationSize(wide)
+	require.EqualError(t, sizeErr, err.Error())
 	require.ErrorContains(t, err, "3131253 edges in 3 layers of 4 heads are more than the 33554432 numbers")
-	nodes, err := e.toExplain(wide, &explained{chosen: true})
+	nodes, _, err := e.toExplain(wide, &explained{chosen: true})
 	require.NoError(t, err)
 	require.Empty(t, nodes)
 

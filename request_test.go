@@ -50,6 +50,29 @@ func TestParseRequestRefuses(t *testing.T) {
 	}
 }
 
+// To name the copies of a source that many ego graphs share takes time linear in them.
+func TestNamesOfCopiesTakeLinearTime(t *testing.T) {
+	r := &Request{Strategy: EgoBatch, Query: Tokens(1), Segments: []Segment{{ID: "s", Tokens: []int32{1}}, {ID: "s#3", Tokens: []int32{1}}}}
+	for i := range 1000 {
+		id := fmt.Sprint(i)
+		r.Segments = append(r.Segments, Segment{ID: id, Tokens: []int32{1}})
+		r.Edges = append(r.Edges, Edge{"s", id}, Edge{"s#3", id})
+	}
+	var p *Plan
+	allocations := testing.AllocsPerRun(1, func() {
+		var err error
+		p, err = Compile(r, CompileOptions{})
+		require.NoError(t, err)
+	})
+	require.Less(t, allocations, 100_000.0)
+	ids := make(map[string]bool)
+	for i := range p.Len() {
+		ids[p.ID(i)] = true
+	}
+	require.Len(t, ids, p.Len())
+	require.True(t, ids["kv0.s"] && ids["kv0.s#2"] && ids["kv0.s#3"] && ids["kv0.s#3#2"] && ids["kv0.s#1000"])
+}
+
 func TestCompileRefuses(t *testing.T) {
 	query, one := Tokens(1), []int32{1}
 	for _, c := range []struct {

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/graphkv/graphkv/model/modeltest"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // A continuation scores what one dense float64 pass over the text that ends with it
@@ -49,6 +50,31 @@ func TestScoreAgreesWithDensePass(t *testing.T) {
 			require.InDelta(t, want, got.LogProbs[0][k], 1e-4)
 		}
 		require.InDelta(t, sum, got.Sum(0), 1e-3)
+	})
+}
+
+// Whatever scores are allowed, attention stays a number: clients choose them.
+func TestLargestScoresGiveNumbers(t *testing.T) {
+	e := tinyEngine(t)
+	largest := rapid.SampledFrom([]float64{posenc.MaxScale, -posenc.MaxScale, 1e-30, -1})
+	rapid.Check(t, func(t *rapid.T) {
+		p := compile(t, e, drawRequest(t, Strategies()...)).WithMaxTokens(3)
+		layout, err := p.layout.WithScores(func(int, posenc.Seen) (posenc.Score, error) {
+			s := posenc.Score{Scale: float32(largest.Draw(t, "scale")), Power: float32(math.Abs(largest.Draw(t, "power")))}
+			for range tinyHeads {
+				s.Bias = append(s.Bias, rapid.SampledFrom([]float32{posenc.MaxBias, -posenc.MaxBias, float32(math.Inf(-1)), 0}).Draw(t, "bias"))
+			}
+			return s, nil
+		})
+		if err != nil {
+			t.Skip(err)
+		}
+		q := *p
+		q.layout = layout
+		_, err = e.Generate(context.Background(), &q)
+		require.NoError(t, err)
+		_, err = e.Explain(context.Background(), &q)
+		require.NoError(t, err)
 	})
 }
 

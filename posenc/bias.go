@@ -10,8 +10,8 @@ import (
 )
 
 // EdgeBias adds to dst, which has a number per head, what an edge adds to the scores of its reader's queries against its
-// source's keys. Any function of the two nodes is one; −Inf hides the source from a head. NaN and +Inf are refused by
-// WithBias. Biases combine by addition.
+// source's keys. Any function of the two nodes is one; −Inf hides the source from a head. What [Score.Check] refuses is
+// refused by WithBias. Biases combine by addition.
 //
 // Those that this package makes are about segments: a segment has the same bias in every round, and edges of the prefix and
 // the query are left neutral, except by Relevance. They keep memory between edges, so each may be used by one goroutine at

@@ -355,7 +355,7 @@ func TestBiasErrors(t *testing.T) {
 		{l, 1, relevance, "posenc: node 3 (query): source 2 (segment 1): no relevance for segment 1, there are 1"},
 		{three, 1, rrwp, "posenc: node 2 (segment 2): source 1 (segment 0): segment 2 is not in the graph of 2 of the random walks"},
 		{l, 1, func(dst []float64, _, _ Node) error { dst[0] = nan; return nil },
-			"posenc: node 2 (segment 1): source 1 (segment 0): bias of head 0 is NaN, must be finite or -Inf"},
+			"posenc: node 2 (segment 1): source 1 (segment 0): bias of head 0 is NaN, must be from -100000 to 100000, or -Inf"},
 		{l, 1, func(dst []float64, _, _ Node) error { return mine }, "posenc: node 2 (segment 1): source 1 (segment 0): mine"},
 	} {
 		var biases []EdgeBias

@@ -22,6 +22,13 @@ type Score struct {
 	Power float32   // 0 stands for 1; otherwise above 0
 }
 
+// Bounds of a Score. Attention is computed in float32: it raises e to differences of scores, which are wrong by e^(1/100) where
+// scores are near 10⁵, and no numbers any more where they are near 10¹⁰.
+const (
+	MaxScale = 1e3 // of the sizes of Scale and Power
+	MaxBias  = 1e5 // of the size of a Bias that is not −Inf
+)
+
 // Neutral reports whether s changes nothing.
 func (s Score) Neutral() bool {
 	for _, b := range s.Bias {
@@ -34,16 +41,15 @@ func (s Score) Neutral() bool {
 
 // Check says which number of s cannot be used.
 func (s Score) Check() error {
-	finite := func(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
-	if !finite(s.Scale) {
-		return fmt.Errorf("scale is %v, must be finite", s.Scale)
+	if !(s.Scale >= -MaxScale && s.Scale <= MaxScale) {
+		return fmt.Errorf("scale is %v, must be from %g to %g", s.Scale, -MaxScale, MaxScale)
 	}
-	if !finite(s.Power) || s.Power < 0 {
-		return fmt.Errorf("power is %v, must be finite and above 0", s.Power)
+	if !(s.Power >= 0 && s.Power <= MaxScale) {
+		return fmt.Errorf("power is %v, must be above 0 and at most %g", s.Power, MaxScale)
 	}
 	for h, b := range s.Bias {
-		if b := float64(b); math.IsNaN(b) || math.IsInf(b, 1) {
-			return fmt.Errorf("bias of head %d is %v, must be finite or -Inf", h, b)
+		if !(b >= -MaxBias && b <= MaxBias) && !math.IsInf(float64(b), -1) {
+			return fmt.Errorf("bias of head %d is %v, must be from %g to %g, or -Inf", h, b, -MaxBias, MaxBias)
 		}
 	}
 	return nil

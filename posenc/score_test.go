@@ -44,12 +44,12 @@ func TestScoresThatCannotBeUsed(t *testing.T) {
 		score Score
 		want  string
 	}{
-		{Score{Scale: nan}, "scale is NaN, must be finite"},
-		{Score{Scale: -inf}, "scale is -Inf, must be finite"},
-		{Score{Power: -1}, "power is -1, must be finite and above 0"},
-		{Score{Power: inf}, "power is +Inf, must be finite and above 0"},
-		{Score{Bias: []float32{0, inf}}, "bias of head 1 is +Inf, must be finite or -Inf"},
-		{Score{Bias: []float32{nan}}, "bias of head 0 is NaN, must be finite or -Inf"},
+		{Score{Scale: nan}, "scale is NaN, must be from -1000 to 1000"},
+		{Score{Scale: -inf}, "scale is -Inf, must be from -1000 to 1000"},
+		{Score{Power: -1}, "power is -1, must be above 0 and at most 1000"},
+		{Score{Power: inf}, "power is +Inf, must be above 0 and at most 1000"},
+		{Score{Bias: []float32{0, inf}}, "bias of head 1 is +Inf, must be from -100000 to 100000, or -Inf"},
+		{Score{Bias: []float32{nan}}, "bias of head 0 is NaN, must be from -100000 to 100000, or -Inf"},
 	} {
 		_, err := l.WithScores(func(int, Seen) (Score, error) { return c.score, nil })
 		require.EqualError(t, err, "posenc: node 1 (query): source 0 (segment 0): "+c.want)

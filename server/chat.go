@@ -67,9 +67,12 @@ func (c *content) UnmarshalJSON(data []byte) error {
 }
 
 // conversation reads the messages.
-func (q *chatRequest) conversation() ([]chat.Message, error) {
-	if len(q.Messages) == 0 {
+func (q *chatRequest) conversation(l Limits) ([]chat.Message, error) {
+	switch n := len(q.Messages); {
+	case n == 0:
 		return nil, invalid("messages", "invalid_value", "there are no messages")
+	case n > l.Segments: // before the template reads them
+		return nil, tooLarge("messages", "too_many_segments", "there are %d messages, the limit is %d", n, l.Segments)
 	}
 	out := make([]chat.Message, len(q.Messages))
 	for i, m := range q.Messages {
@@ -136,7 +139,7 @@ func (x *exchange) turn(q *chatRequest) (*turn, error) {
 	if err := q.check(x.Server); err != nil {
 		return nil, err
 	}
-	messages, err := q.conversation()
+	messages, err := q.conversation(x.limits)
 	if err != nil {
 		return nil, err
 	}

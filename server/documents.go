@@ -4,7 +4,6 @@ package server
 
 import (
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -150,36 +149,4 @@ func unknownDocument(param, id string) *apiError {
 	e := invalid(param, "document_not_found", "document %q is not registered", id)
 	e.Status = http.StatusNotFound
 	return e
-}
-
-// compile lowers a request within the limits. param is the field that is to blame for
-// what the library refuses.
-func (x *exchange) compile(param string, r *graphkv.Request) (*graphkv.Plan, error) {
-	if n := len(r.Segments); n > x.limits.Segments {
-		return nil, tooLarge(param, "too_many_segments", "the request has %d segments, the limit is %d", n, x.limits.Segments)
-	}
-	p, err := x.engine.Compile(r)
-	if err != nil {
-		return nil, refused(param, err)
-	}
-	return p, x.checkPlan(param, p)
-}
-
-// checkPlan refuses a plan that is larger than plans may be here, or that the engine
-// cannot run.
-func (x *exchange) checkPlan(param string, p *graphkv.Plan) error {
-	if n := p.Layout().Tokens(); n > x.limits.PromptTokens {
-		return invalid(param, "prompt_too_long", "the request has %d tokens, the limit is %d", n, x.limits.PromptTokens)
-	}
-	if err := x.engine.Check(p); err != nil {
-		return refused(param, err)
-	}
-	return nil
-}
-
-// logPrompt logs what was asked, if the operator wants that.
-func (x *exchange) logPrompt(attrs func() []slog.Attr) {
-	if x.prompts {
-		x.log.LogAttrs(x.ctx, slog.LevelInfo, "prompt", append([]slog.Attr{slog.String("route", x.info.Route), slog.String("namespace", x.info.Namespace)}, attrs()...)...)
-	}
 }

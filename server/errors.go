@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/graphkv/graphkv"
@@ -28,6 +29,16 @@ type apiError struct {
 }
 
 func (e *apiError) Error() string { return e.Message }
+
+// header sets what a response with the error says in its header.
+func (e *apiError) header(h http.Header) {
+	if e.Retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.Retry+time.Second-1)/time.Second)))
+	}
+	if e.Close {
+		h.Set("Connection", "close")
+	}
+}
 
 const (
 	typeInvalid  = "invalid_request_error"

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/graphkv/graphkv"
@@ -49,6 +49,7 @@ func (s *Server) serve(pattern string, d dialect, work bool, do func(*exchange) 
 		defer cancel(nil)
 		defer context.AfterFunc(s.stopped, func() { cancel(context.Cause(s.stopped)) })()
 		defer x.end()
+		_ = x.control.SetWriteDeadline(time.Time{}) // one of the server's would count from here on; see send
 		err := x.enter(work)
 		if err == nil {
 			err = do(x)
@@ -78,7 +79,11 @@ func (x *exchange) end() {
 			x.leave()
 			panic(v)
 		}
-		x.fail(fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+		what := fmt.Sprintf("%T", v) // its text may be a client's
+		if e, ok := v.(runtime.Error); ok {
+			what = e.Error()
+		}
+		x.fail(fmt.Errorf("panic: %s\n%s", what, debug.Stack()))
 	}
 	x.leave()
 	x.out.Took = time.Since(x.info.Start)
@@ -153,16 +158,8 @@ func (x *exchange) fail(err error) {
 	if x.out.Status != 0 {
 		return
 	}
-	if e.Status == StatusCanceled {
-		x.out.Status = e.Status
-		return
-	}
-	h := x.w.Header()
-	if e.Retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((e.Retry+time.Second-1)/time.Second)))
-	}
-	if e.Close {
-		h.Set("Connection", "close")
-	}
+	// Also to a client that seems to have gone: one that has closed its half of the
+	// connection still listens, and would take no response for a good one.
+	e.header(x.w.Header())
 	_ = x.write(e.Status, x.dialect(e))
 }

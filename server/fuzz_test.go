@@ -35,6 +35,8 @@ func checkReply(t testing.TB, w *httptest.ResponseRecorder) {
 		for i, e := range events {
 			require.True(t, json.Valid([]byte(e)) || i == len(events)-1 && e == "[DONE]", "%q", e)
 		}
+		last := events[len(events)-1]
+		require.True(t, last == "[DONE]" || strings.Contains(last, `"error":{"message":`), "a stream ends with %q", last)
 		return
 	}
 	if w.Code >= 300 && w.Code < 400 || w.Code == 400 && w.Body.Len() == 0 {
@@ -74,6 +76,10 @@ func FuzzBodies(f *testing.F) {
 		`{"stream":true,"max_tokens":2,"sampling":{"top_k":5,"seed":1},"temperature":1,"plan":{"nodes":[{"id":"a","base":0,"tokens":[5,6],"sees":[]},{"id":"q","base":2,"tokens":[7],"sees":[{"id":"a","base":0,"scale":0.5}]}]}}`,
 		`{"strategy":"graphkv-topk","top_k":1,"segments":[{"id":"a","tokens":[4]},{"id":"b"}],"query":{"tokens":[5]},"block":1}`,
 		`{"strategy":"ego-batch","segments":[{"id":"a","text":"x"},{"id":"b","text":"y"}],"edges":[["a","b"]],"query":"q","rounds":3,"visible_rounds":[0,1]}`,
+		traceBody(`{"strategy":"cacheblend","repair":{"fraction":0.3}}`), traceBody(`{"strategy":"hdt"}`),
+		traceBody(`{"strategy":"pine","biases":[{"kind":"rrwp","weights":[1,2],"undirected":true},{"kind":"alibi","paths":true}]}`),
+		`{"nodes":["kv1.a","query"],"max_tokens":2,"segments":[{"id":"a","text":"x y"},{"id":"b","text":"z"}],"query":"q","biases":[{"kind":"relevance","scores":[-1,1e5],"weight":1}]}`,
+		`{"nodes":[],"max_tokens":0,"plan":{"nodes":[{"id":"a","base":0,"tokens":[5],"group":1,"sees":[{"id":"b","base":0}]},{"id":"b","base":0,"tokens":[6],"group":1,"sees":[{"id":"a","base":0,"power":1000}]},{"id":"r","base":3,"tokens":[6],"repair":{"of":"b","first":1},"sees":[{"id":"a","base":0,"bias":[null,1,-1e5,1e5]}]},{"id":"q","base":4,"tokens":[7],"sees":[{"id":"r","base":3,"scale":-1000}]}]}}`,
 		`{}`, `null`, `[]`, `{"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`, "{\"query\":\"\xff\"}", `{"query":"\ud800"}`, `{"temperature":1e400,"query":"x"}`,
 	}
 	for _, body := range seeds {

@@ -17,6 +17,7 @@ type Limits struct {
 	DocumentBytes int   // title and text of one document
 	Segments      int   // of one request: documents, messages of a conversation, segments, nodes of a plan
 	PromptTokens  int   // of all nodes of one request's plan together
+	Explained     int   // numbers of one explanation, see [graphkv.Engine.ExplanationSize]; a trace that would have more explains the query and the answer alone
 	MaxTokens     int   // of one answer; also what a conversation's answer gets when the client does not say
 
 	StoreDocuments int   // that one namespace has registered
@@ -40,6 +41,7 @@ func DefaultLimits() Limits {
 		DocumentBytes:     1 << 20,
 		Segments:          1024,
 		PromptTokens:      graphkv.DefaultPromptTokens,
+		Explained:         2 << 20,
 		MaxTokens:         4096,
 		StoreDocuments:    100_000,
 		StoreBytes:        256 << 20,
@@ -86,6 +88,7 @@ func (l Limits) complete() (Limits, error) {
 	number("DocumentBytes", &l.DocumentBytes, d.DocumentBytes)
 	number("Segments", &l.Segments, d.Segments)
 	number("PromptTokens", &l.PromptTokens, d.PromptTokens)
+	number("Explained", &l.Explained, d.Explained)
 	number("MaxTokens", &l.MaxTokens, d.MaxTokens)
 	number("StoreDocuments", &l.StoreDocuments, d.StoreDocuments)
 	bytes("StoreBytes", &l.StoreBytes, d.StoreBytes)
@@ -101,4 +104,11 @@ func (l Limits) complete() (Limits, error) {
 	span("BodyTime", &l.BodyTime, d.BodyTime)
 	span("WriteTime", &l.WriteTime, d.WriteTime)
 	return l, err
+}
+
+// edges is how many a plan may have: of the most segments, no strategy makes more but
+// those of many rounds and of trees.
+func (l *Limits) edges() int {
+	n := min(l.Segments, 1<<14) // from there on, package posenc's limit is the lower one
+	return 2 * n * n
 }

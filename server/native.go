@@ -3,7 +3,9 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -40,9 +42,9 @@ type native struct {
 }
 
 func (n *native) UnmarshalJSON(data []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return invalid("", "invalid_type", "the body is not a JSON object")
+	fields, err := fieldsOf(data)
+	if err != nil {
+		return err
 	}
 	take := func(name string, v any) error {
 		raw, ok := fields[name]
@@ -75,7 +77,33 @@ func (n *native) UnmarshalJSON(data []byte) error {
 		return invalid("", "invalid_value", "%v", err)
 	}
 	n.temperature = n.request.Temperature
-	return nil
+	return checkStops(n.request.Stop)
+}
+
+// fieldsOf takes an object apart. Unlike the json package it refuses names that are
+// repeated, as the library does in all below.
+func fieldsOf(data []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, invalid("", "invalid_type", "the body is not a JSON object")
+	}
+	fields := make(map[string]json.RawMessage)
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		key := name.(string) // all names are, or the decoder had refused it
+		if _, ok := fields[key]; ok {
+			return nil, invalid(key, "invalid_value", "%s is there twice", key)
+		}
+		fields[key] = value
+	}
+	return fields, nil
 }
 
 // readPlan reads a plan, and what a request can say of its answer.
@@ -93,6 +121,9 @@ func (n *native) readPlan(plan json.RawMessage, fields map[string]json.RawMessag
 	}
 	if n.plan, err = graphkv.ParsePlan(plan); err != nil {
 		return invalid("plan", "invalid_value", "%v", err)
+	}
+	if err := checkStops(answer.Stop); err != nil {
+		return err
 	}
 	n.temperature = answer.Temperature
 	n.plan = n.plan.WithMaxTokens(answer.MaxTokens).WithStop(answer.Stop...)
@@ -198,14 +229,22 @@ func (x *exchange) explain() error {
 	if err != nil {
 		return err
 	}
+	var options []graphkv.ExplainOption
+	if n.Nodes != nil {
+		options = append(options, graphkv.ExplainNodes(*n.Nodes...))
+	}
+	size, err := x.engine.ExplanationSize(p, options...)
+	if err != nil {
+		return err
+	}
+	if size > x.limits.Explained {
+		return tooLarge("nodes", "explanation_too_large", "the explanation has %d numbers, the limit is %d; choose nodes", size, x.limits.Explained)
+	}
 	result, err := x.answer(p, nil, graphkv.WithSampling(sampling))
 	if err != nil {
 		return err
 	}
-	options := []graphkv.ExplainOption{graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace)}
-	if n.Nodes != nil {
-		options = append(options, graphkv.ExplainNodes(*n.Nodes...))
-	}
+	options = append(options, graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace))
 	explanation, err := x.engine.Explain(x.ctx, p, options...)
 	if err != nil {
 		return err
@@ -247,7 +286,7 @@ const maskBlocks = 512
 type planned struct {
 	Strategy graphkv.Strategy `json:"strategy,omitempty"`
 	Cost     cost             `json:"cost"`
-	Mask     maskSummary      `json:"mask"`
+	Mask     *maskSummary     `json:"mask"` // null: which tokens a repair encodes is not known before it is run
 	Plan     *graphkv.Plan    `json:"plan"`
 }
 
@@ -285,7 +324,7 @@ func (x *exchange) plan() error {
 		}
 	}
 	m, err := p.Mask(min(block, mask.MaxBlockSize))
-	if err != nil {
+	if err != nil && !errors.Is(err, graphkv.ErrRepairUnknown) {
 		return refused("block", err)
 	}
 	c := p.Cost()
@@ -295,9 +334,12 @@ func (x *exchange) plan() error {
 	})
 }
 
-func summary(m *mask.Mask) maskSummary {
-	side := len(m.RowPtr()) - 1
-	s := maskSummary{Block: m.BlockSize(), Side: side, Full: m.NumFull(), Partial: m.NumPartial(), Density: m.Density()}
+func summary(m *mask.Mask) *maskSummary {
+	if m == nil {
+		return nil
+	}
+	side := m.Side()
+	s := &maskSummary{Block: m.BlockSize(), Side: side, Full: m.NumFull(), Partial: m.NumPartial(), Density: m.Density()}
 	s.Empty = side*side - s.Full - s.Partial
 	s.Rows = strings.Split(strings.TrimRight(m.Picture(max(side, 1), nil), "\n"), "\n")
 	return s

@@ -118,7 +118,7 @@ func TestNativeRefuses(t *testing.T) {
 	for body, code := range map[string]string{
 		``:                                     "unsupported_media_type",
 		`{`:                                    "invalid_json",
-		`null`:                                 "invalid_value",
+		`null`:                                 "invalid_type",
 		`7`:                                    "invalid_type",
 		`{"query":""}`:                         "invalid_value",
 		`{"qery":"x"}`:                         "invalid_value",

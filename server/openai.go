@@ -64,9 +64,25 @@ type extension struct {
 	GraphKV   *strategies `json:"graphkv"`
 }
 
-// maxStops is how many stop strings a request may have; each is looked for in every
-// piece of an answer. OpenAI allows 4.
-const maxStops = 16
+// maxStops is how many stop strings a request may have, each of up to maxStopBytes; every
+// one is looked for in every piece of an answer. OpenAI allows 4.
+const maxStops, maxStopBytes = 16, 4096
+
+// checkStops refuses stop strings that cannot be used.
+func checkStops(texts []string) error {
+	if n := len(texts); n > maxStops {
+		return invalid("stop", "too_many_stops", "there are %d stop strings, the limit is %d", n, maxStops)
+	}
+	for _, text := range texts {
+		switch n := len(text); {
+		case n == 0:
+			return invalid("stop", "invalid_value", "a stop string is empty")
+		case n > maxStopBytes:
+			return invalid("stop", "stop_too_long", "a stop string has %d bytes, the limit is %d", n, maxStopBytes)
+		}
+	}
+	return nil
+}
 
 // stops is a string or several.
 type stops []string
@@ -101,15 +117,8 @@ func (c *common) check(s *Server) error {
 		return unsupported("logit_bias", "logit_bias is not supported")
 	case c.StreamOptions != nil && !c.Stream:
 		return invalid("stream_options", "invalid_value", "stream_options belong to a request with stream: true")
-	case len(c.Stop) > maxStops:
-		return invalid("stop", "too_many_stops", "there are %d stop strings, the limit is %d", len(c.Stop), maxStops)
 	}
-	for _, text := range c.Stop {
-		if text == "" {
-			return invalid("stop", "invalid_value", "a stop string is empty")
-		}
-	}
-	return nil
+	return checkStops(c.Stop)
 }
 
 // answerTokens returns how long the answer may grow.

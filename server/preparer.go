@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,42 +14,71 @@ import (
 )
 
 // preparer encodes registered documents in the background: one batch at a time, beside
-// the requests, whose passes it shares. What is queued are documents of the library,
-// which is bounded.
+// the requests, whose passes it shares, and namespaces by turns. What waits are ids of
+// documents of the library, each once, which bounds them.
 type preparer struct {
 	server *Server
 	ctx    context.Context
 	stop   context.CancelFunc
 
 	mu      sync.Mutex
-	queue   []queued
+	lines   map[string]*line // by namespace; none is empty
+	turns   []string         // namespaces that have a line, the next one first
 	running bool
 	idle    sync.WaitGroup
 }
 
-type queued struct {
-	namespace string
-	*registered
+// line holds what waits of a namespace.
+type line struct {
+	ids []string // in order of arrival
+	has map[string]bool
 }
 
 // prepareTokens is about how many tokens are prepared at a time: a few full passes.
 const prepareTokens = 4096
 
 func newPreparer(s *Server) *preparer {
-	p := &preparer{server: s}
+	p := &preparer{server: s, lines: make(map[string]*line)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }
 
-func (p *preparer) add(namespace string, d *registered) {
+// add lets a document wait that has been put into the library.
+func (p *preparer) add(namespace, id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = append(p.queue, queued{namespace, d})
+	l := p.lines[namespace]
+	if l == nil {
+		l = &line{has: make(map[string]bool)}
+		p.lines[namespace] = l
+		p.turns = append(p.turns, namespace)
+	}
+	if !l.has[id] {
+		if len(l.ids) >= p.server.limits.StoreDocuments { // some were deleted meanwhile
+			l.ids = slices.DeleteFunc(l.ids, func(id string) bool {
+				gone := p.waiting(namespace, id) == nil
+				if gone {
+					delete(l.has, id)
+				}
+				return gone
+			})
+		}
+		l.ids, l.has[id] = append(l.ids, id), true
+	}
 	if !p.running && p.ctx.Err() == nil {
 		p.running = true
 		p.idle.Add(1)
 		go p.loop()
 	}
+}
+
+// waiting returns the document of an id if it is to be prepared: it may have been
+// deleted, or replaced by one that is not.
+func (p *preparer) waiting(namespace, id string) *registered {
+	if d, ok := p.server.documents.get(namespace, id); ok && d.now() == statePreparing {
+		return d
+	}
+	return nil
 }
 
 // close ends what runs and waits for it.
@@ -62,37 +92,47 @@ func (p *preparer) close() {
 func (p *preparer) loop() {
 	defer p.idle.Done()
 	for {
-		batch := p.take()
+		namespace, batch := p.take()
 		if batch == nil {
 			return
 		}
-		p.prepare(batch)
+		p.prepare(namespace, batch)
 	}
 }
 
-// take returns the next documents of one namespace. It ends the loop if there are none.
-func (p *preparer) take() (batch []queued) {
+// take returns the next documents of the namespace whose turn it is. It ends the loop if
+// there are none.
+func (p *preparer) take() (namespace string, batch []*registered) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	tokens, rest := 0, p.queue[:0]
-	for i, d := range p.queue {
-		if now, ok := p.server.documents.get(d.namespace, d.ID); !ok || now != d.registered {
-			continue // deleted or replaced
+	for len(batch) == 0 && len(p.turns) > 0 && p.ctx.Err() == nil {
+		namespace, p.turns = p.turns[0], p.turns[1:]
+		l := p.lines[namespace]
+		limit := min(prepareTokens, p.server.limits.PromptTokens-1) // and the query
+		tokens, taken := 0, 0
+		for _, id := range l.ids {
+			d := p.waiting(namespace, id)
+			if d != nil && len(batch) > 0 && tokens+len(d.tokens) > limit {
+				break
+			}
+			taken++
+			delete(l.has, id)
+			if d != nil {
+				batch = append(batch, d)
+				tokens += len(d.tokens)
+			}
 		}
-		if p.ctx.Err() != nil || len(batch) > 0 && (tokens+len(d.tokens) > prepareTokens || d.namespace != batch[0].namespace) {
-			rest = append(rest, p.queue[i:]...)
-			break
+		if l.ids = l.ids[taken:]; len(l.ids) > 0 {
+			p.turns = append(p.turns, namespace)
+		} else {
+			delete(p.lines, namespace)
 		}
-		batch = append(batch, d)
-		tokens += len(d.tokens)
 	}
-	clear(p.queue[len(rest):])
-	p.queue = rest
 	p.running = len(batch) > 0
-	return batch
+	return namespace, batch
 }
 
-func (p *preparer) prepare(batch []queued) {
+func (p *preparer) prepare(namespace string, batch []*registered) {
 	start := time.Now()
 	r := &graphkv.Request{Strategy: graphkv.PCW, Query: graphkv.Tokens(batch[0].tokens[:1]...)}
 	for i, d := range batch {
@@ -101,16 +141,16 @@ func (p *preparer) prepare(batch []queued) {
 	var usage graphkv.Usage
 	plan, err := p.server.engine.Compile(r)
 	if err == nil {
-		usage, err = p.server.engine.Prepare(p.ctx, plan, graphkv.InNamespace(batch[0].namespace))
+		usage, err = p.server.engine.Prepare(p.ctx, plan, graphkv.InNamespace(namespace))
 	}
 	if f := p.server.observer.Prepared; f != nil {
-		f(batch[0].namespace, usage, time.Since(start), err)
+		f(namespace, usage, time.Since(start), err)
 	}
 	state := statePrepared
 	if err != nil {
 		state = stateFailed
 		if p.ctx.Err() == nil {
-			p.server.log.Error("preparing documents failed", slog.String("namespace", batch[0].namespace), slog.Int("documents", len(batch)), slog.String("error", err.Error()))
+			p.server.log.Error("preparing documents failed", slog.String("namespace", namespace), slog.Int("documents", len(batch)), slog.String("error", err.Error()))
 		}
 	}
 	for _, d := range batch {

@@ -3,10 +3,7 @@
 package server
 
 import (
-	"encoding/json"
-	"math"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -20,11 +17,12 @@ func Refuse(w http.ResponseWriter, status int, code, message string, retry time.
 	case status >= 500:
 		kind = typeInternal
 	}
-	if retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
+	e := &apiError{Status: status, Message: message, Type: kind, Code: code, Retry: retry}
+	e.header(w.Header())
+	data, err := jsonBody(w.Header(), openAIError(e))
+	if err != nil {
+		panic(err) // it is made of strings
 	}
-	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// An error of Encode's is the client's having gone.
-	json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": message, "type": kind, "param": nil, "code": code}})
+	_, _ = w.Write(data) // or the client has gone
 }

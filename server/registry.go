@@ -76,6 +76,9 @@ func (x *exchange) putDocument() error {
 	if _, err := x.compile("text", &alone); err != nil {
 		return err
 	}
+	if prepare {
+		r.state = statePreparing
+	}
 	created, err := x.documents.put(x.info.Namespace, r)
 	if err != nil {
 		return err
@@ -85,8 +88,7 @@ func (x *exchange) putDocument() error {
 		status = http.StatusCreated
 	}
 	if prepare {
-		r.set(statePreparing)
-		x.preparer.add(x.info.Namespace, r)
+		x.preparer.add(x.info.Namespace, id)
 		status = http.StatusAccepted
 	}
 	return x.write(status, r.show(false))

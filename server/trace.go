@@ -13,8 +13,9 @@ import (
 // trace answers a chat request, always as a stream, and tells in it what happened on the
 // way. Events have a name in their field "event": "plan" with the nodes; "prepared" when
 // all nodes are at hand, with where each came from; "text" for every piece of the answer;
-// "done" with its figures; "read" with what every reader paid attention to; "mask" with
-// the blocks of the attention mask.
+// "done" with its figures; "read" with what every reader paid attention to, or, of a plan
+// with more edges than [Limits.Explained] allows, the query and the answer alone; "mask"
+// with the blocks of the attention mask.
 func (x *exchange) trace() error {
 	var q chatRequest
 	t, err := x.turn(&q)
@@ -54,7 +55,11 @@ func (x *exchange) traced(stream *events, t *turn) error {
 	if err := stream.emit(tracedResult{"done", result}); err != nil {
 		return err
 	}
-	explanation, err := x.engine.Explain(x.ctx, t.plan, graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace))
+	options := []graphkv.ExplainOption{graphkv.ExplainAnswer(result.Tokens), graphkv.InNamespace(x.info.Namespace)}
+	if size, err := x.engine.ExplanationSize(t.plan); err != nil || size > x.limits.Explained {
+		options = append(options, graphkv.ExplainNodes()) // none but the query and the answer
+	}
+	explanation, err := x.engine.Explain(x.ctx, t.plan, options...)
 	if err != nil {
 		return err
 	}

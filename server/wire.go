@@ -94,19 +94,27 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// write sends a complete response.
-func (x *exchange) write(status int, v any) error {
+// jsonBody returns the body of a complete response, and sets the header's fields about it.
+func jsonBody(h http.Header, v any) ([]byte, error) {
 	data, err := encode(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h := x.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(data)+1))
+	return append(data, '\n'), nil
+}
+
+// write sends a complete response.
+func (x *exchange) write(status int, v any) error {
+	data, err := jsonBody(x.w.Header(), v)
+	if err != nil {
+		return err
+	}
 	x.out.Status = status
 	x.w.WriteHeader(status)
-	return x.send(append(data, '\n'))
+	return x.send(data)
 }
 
 // send writes and flushes, for as long as the client may take to read.
@@ -115,6 +123,9 @@ func (x *exchange) send(data []byte) error {
 	_, err := x.w.Write(data)
 	if err == nil {
 		err = x.control.Flush()
+	}
+	if err == nil { // what comes next may take its time: in HTTP/2 a deadline ends a stream that waits
+		err = x.control.SetWriteDeadline(time.Time{})
 	}
 	switch {
 	case err == nil, errors.Is(err, http.ErrNotSupported): // by a writer that somebody has put around the connection's

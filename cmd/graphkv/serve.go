@@ -110,6 +110,7 @@ func (s *serve) flags(cmd *cobra.Command) {
 	f.Var(&s.document, "max-document-bytes", "title and text of one document")
 	f.IntVar(&s.limits.Segments, "max-segments", d.Segments, "documents, messages, segments and nodes of one request")
 	f.IntVar(&s.limits.PromptTokens, "max-prompt-tokens", d.PromptTokens, "of all segments of one request together")
+	f.IntVar(&s.limits.Explained, "max-explained", d.Explained, "numbers of one explanation: its edges × layers × heads")
 	f.IntVar(&s.limits.MaxTokens, "max-answer-tokens", d.MaxTokens, "of one answer")
 	f.IntVar(&s.limits.StoreDocuments, "max-stored-documents", d.StoreDocuments, "that one namespace has registered")
 	f.Var(&s.stored, "max-stored-bytes", "of those together")
@@ -140,7 +141,7 @@ func (s *serve) flags(cmd *cobra.Command) {
 		{"Cache", []string{"cache-bytes", "cache-dir", "cache-budget", "no-disk", "redis", "kv-format"}},
 		{"Addresses", []string{"listen", "tls-cert", "tls-key", "metrics-address"}},
 		{"Access", []string{"keys-file", "insecure-open", "namespace-rate"}},
-		{"Limits", []string{"max-body", "max-documents", "max-document-bytes", "max-segments", "max-prompt-tokens", "max-answer-tokens",
+		{"Limits", []string{"max-body", "max-documents", "max-document-bytes", "max-segments", "max-prompt-tokens", "max-answer-tokens", "max-explained",
 			"max-stored-documents", "max-stored-bytes", "max-concurrent", "max-queue", "max-namespace-requests"}},
 		{"Times", []string{"header-timeout", "body-timeout", "queue-timeout", "request-timeout", "write-timeout", "idle-timeout", "drain-time"}},
 		{"Logs and traces", []string{"log-format", "log-level", "log-prompts", "otlp-endpoint"}},

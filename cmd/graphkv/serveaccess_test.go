@@ -4,13 +4,16 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -60,6 +63,39 @@ func TestReadKeys(t *testing.T) {
 		require.Equal(t, warned, bytes.Contains(log.Bytes(), []byte("level=WARN")), "%o: %s", mode, log.String())
 		require.NotContains(t, log.String(), acmeKey)
 	}
+}
+
+// Who has no key holds no connection for long, by a body that does not come or by answers that are not read.
+func TestStrangersAreCutOff(t *testing.T) {
+	needSignals(t)
+	s := start(t, []string{keysVariable + "=acme=" + acmeKey}, "--header-timeout", "100ms", "--body-timeout", "200ms", "--write-timeout", "300ms")
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		require.NoError(t, c.SetDeadline(time.Now().Add(waitLong)))
+		return c
+	}
+	for _, request := range []string{"POST /v1/completions", "GET /v1/models", "GET /", "GET /healthz", "POST /v1//completions", "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer " + acmeKey + "\r\nX:"} {
+		c := dial()
+		_, err := io.WriteString(c, request+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err, "%s: the connection is kept", request)
+	}
+	c := dial()
+	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(1))
+	var err error
+	for n := 0; err == nil && n < 1<<20; n++ {
+		_, err = io.WriteString(c, "GET /app.js HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is served for ever")
+
+	// An answer may take longer than all of these times.
+	resp, body := s.send("POST", s.url+"/v1/completions", completion("x", 4000, ""), "Authorization", "Bearer "+acmeKey)
+	require.Equal(t, 200, resp.StatusCode, body)
+	require.Contains(t, body, `"finish_reason":"length"`)
 }
 
 func TestOpenServersListenOnLoopback(t *testing.T) {

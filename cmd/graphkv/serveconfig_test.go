@@ -52,7 +52,7 @@ var others = map[string][3]string{
 	"listen": {":1", "127.0.0.1:2", "[::1]:3"}, "tls-cert": {"a", "b", "c"}, "tls-key": {"a", "b", "c"}, "metrics-address": {":1", ":2", ":3"},
 	"keys-file": {"a", "b", "c"}, "insecure-open": {"true", "true", "true"}, "namespace-rate": {"0.5", "2", "1e3"},
 	"max-body": {"1MiB", "2MiB", "3000"}, "max-documents": {"1", "2", "3"}, "max-document-bytes": {"1KiB", "2KiB", "3KiB"}, "max-segments": {"1", "2", "3"},
-	"max-prompt-tokens": {"1", "2", "3"}, "max-answer-tokens": {"1", "2", "3"}, "max-stored-documents": {"1", "2", "3"}, "max-stored-bytes": {"1KiB", "2KiB", "3KiB"},
+	"max-prompt-tokens": {"1", "2", "3"}, "max-answer-tokens": {"1", "2", "3"}, "max-explained": {"1", "2", "3"}, "max-stored-documents": {"1", "2", "3"}, "max-stored-bytes": {"1KiB", "2KiB", "3KiB"},
 	"max-concurrent": {"1", "2", "3"}, "max-queue": {"0", "1", "2"}, "max-namespace-requests": {"1", "2", "3"},
 	"header-timeout": {"1s", "2s", "1h0m3s"}, "body-timeout": {"1s", "2s", "3s"}, "queue-timeout": {"1s", "2s", "3s"}, "request-timeout": {"1s", "2s", "3s"},
 	"write-timeout": {"1s", "2s", "3s"}, "idle-timeout": {"1s", "2s", "3s"}, "drain-time": {"1s", "2s", "300ms"},

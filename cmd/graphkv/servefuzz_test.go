@@ -34,6 +34,8 @@ func FuzzRequest(f *testing.F) {
 		"PUT /v1/documents/a%2f..%2fb HTTP/1.1\r\nHost: [::1]:80\r\nAuthorization: Bearer " + acmeKey + "\r\nExpect: 100-continue\r\nContent-Length: 13\r\n\r\n{\"text\": \"a\"}",
 		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\nAuthorization: Basic Og==\r\n\r\n",
+		"POST /v1/graphkv/trace HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + acmeKey + "\r\nContent-Type: application/json\r\nContent-Length: 80\r\n\r\n{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"documents\":[{\"id\":\"a\",\"text\":\"b\"}]}",
+		"POST /v1/graphkv/explain HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + acmeKey + "\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"query\":\"a\"}",
 		"POST /v1/graphkv/plan HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nSec-Fetch-Site: none\r\nContent-Length: 0\r\n\r\n",
 	} {
 		f.Add([]byte(s))

@@ -134,9 +134,11 @@ func (r *running) start(ctx context.Context) error {
 
 // listen serves connections of l in the background.
 func (r *running) listen(l net.Listener, what string, h http.Handler) {
-	// What the http package logs is about connections, such as those of port scanners.
+	// The times of whole requests are for those that do not get to the API, such as ones without a key: the http package reads what there is of
+	// their bodies. The API sets its own. What the package logs is about connections, such as those of port scanners.
 	h1 := &http.Server{
 		Handler: h, ReadHeaderTimeout: r.headerTime, IdleTimeout: r.idleTime, MaxHeaderBytes: maxHeader,
+		ReadTimeout: r.headerTime + r.limits.BodyTime, WriteTimeout: r.limits.WriteTime,
 		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 	}
 	serve := h1.Serve

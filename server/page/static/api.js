@@ -7,10 +7,12 @@ export function setKey(value) {
   sessionStorage.setItem("graphkv-key", value);
 }
 
+export const hasKey = () => key !== "";
+
 // APIError is an error that the server describes.
 export class APIError extends Error {
-  constructor(status, body) {
-    super(body?.error?.message ?? `the server answered ${status}`);
+  constructor(status, body, seconds) {
+    super((body?.error?.message ?? `the server answered ${status}`) + (seconds ? `; try again in ${seconds} s` : ""));
     this.status = status;
   }
 }
@@ -20,7 +22,7 @@ async function call(path, body, signal) {
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body) headers["Content-Type"] = "application/json";
   const response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
-  if (!response.ok) throw new APIError(response.status, await response.json().catch(() => null));
+  if (!response.ok) throw new APIError(response.status, await response.json().catch(() => null), response.headers.get("Retry-After"));
   return response;
 }
 
@@ -32,7 +34,7 @@ export async function strategies() {
   return (await (await call("v1/graphkv/strategies")).json()).data;
 }
 
-// trace asks and yields what happens: "plan", "prepared", "text"…, "done", "read".
+// trace asks and yields what happens: "plan", "prepared", "text"…, "done", "read", "mask".
 export async function* trace(body, signal) {
   const response = await call("v1/graphkv/trace", body, signal);
   for await (const data of events(response.body)) {

@@ -16,29 +16,31 @@ let selected = null;
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   localStorage.setItem("graphkv-theme", theme);
-  $("theme").textContent = theme === "dark" ? "Light" : "Dark";
   $("theme").setAttribute("aria-pressed", theme === "dark");
 }
 setTheme(localStorage.getItem("graphkv-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
-let model = "";
+let model = "", retry;
 async function connect() {
+  clearTimeout(retry);
   try {
     const [list, kinds] = [await api.models(), await api.strategies()];
     model = list[0].id;
-    $("model").textContent = `${model}, ${list[0].layers ? `${list[0].layers} layers` : "ready"}`;
-    $("key-label").hidden = true;
+    $("model").textContent = `${model}, ready`;
+    $("key-form").hidden = true;
     const before = chosenStrategies();
     $("strategies").replaceChildren(...kinds.map((s) => el("label", { title: s.about },
       el("input", { type: "checkbox", name: "strategy", value: s.id, checked: before.length ? before.includes(s.id) : ["sequential", "graphkv"].includes(s.id) }), " ", s.id)));
   } catch (e) {
-    $("model").textContent = e.status === 401 ? "this server wants an API key" : `not connected: ${e.message}`;
-    $("key-label").hidden = e.status !== 401;
-    if (e.status !== 401) setTimeout(connect, 3000);
+    const keyless = e.status === 401;
+    $("model").textContent = !keyless ? `not connected: ${e.message}` : api.hasKey() ? "this server does not know the API key" : "this server wants an API key";
+    $("key-form").hidden = !keyless;
+    if (!keyless) retry = setTimeout(connect, 3000);
   }
 }
-$("key").addEventListener("change", (e) => { api.setKey(e.target.value); connect(); });
+$("key").addEventListener("change", (e) => { api.setKey(e.target.value.trim()); connect(); });
+$("key-form").addEventListener("submit", (e) => e.preventDefault()); // Enter is a change too
 
 // ---- Passages
 
@@ -93,7 +95,7 @@ function settings(strategy) {
   const list = passages.state.passages;
   switch (strategy) {
     case "graphkv-topk": return { strategy, top_k: 3 };
-    case "ego": return { strategy, center: list.reduce((a, b) => (b.links.length > a.links.length ? b : a)).id };
+    case "ego": return { strategy, center: list.reduce((a, b) => (b.links.length > a.links.length ? b : a), { id: "", links: [] }).id || list[0]?.id };
     case "dag": return circular() ? { strategy, rounds: 1, visible_rounds: [0, 1] } : { strategy };
   }
   return { strategy };
@@ -142,7 +144,10 @@ $("ask").addEventListener("submit", async (e) => {
     say(`Asking with ${r.strategy}…`);
     await ask(r, running.signal);
   }
-  say(running.signal.aborted ? "Stopped." : "Done.");
+  const failed = results.filter((r) => r.state === "failed");
+  if (running.signal.aborted) say("Stopped.");
+  else if (failed.length) say(`${failed.length} of ${results.length} failed: ${failed[0].error}`, true);
+  else say("Done.");
   running = null;
   $("go").disabled = false;
   $("stop").disabled = true;

@@ -102,9 +102,11 @@ export function draw() {
     g.addEventListener("pointerdown", (e) => drag(e, root, p.id, at));
     root.append(g);
   }
-  const focus = document.activeElement?.closest?.("#graph [data-node]")?.dataset.node;
+  const { node, edge } = document.activeElement?.closest?.("#graph [data-node], #graph [data-edge]")?.dataset ?? {};
   $("graph").replaceChildren(root);
-  if (focus) root.querySelector(`[data-node="${CSS.escape(focus)}"]`)?.focus();
+  const again = (name, value) => root.querySelector(`[data-${name}="${CSS.escape(value)}"]`);
+  if (node) again("node", node)?.focus();
+  else if (edge) (again("edge", edge) ?? again("node", edge.split(" ")[1]))?.focus(); // an edge that is gone leaves it to its reader
 }
 
 function box({ id, label, sub }, at, kind) {
