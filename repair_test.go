@@ -718,3 +718,36 @@ func TestRepairPlansRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 6, m.Tokens())
 }
+
+// Many repairs of origins that another request encodes are taken on, and waited for, in linear time.
+func TestManyOriginsInOtherHands(t *testing.T) {
+	const n = 50_000
+	b := posenc.NewLayoutBuilder()
+	p := &Plan{maxTokens: NoTokens}
+	add := func(node posenc.Node, ids ...int32) {
+		node.Len = len(ids)
+		_, err := b.Add(node)
+		require.NoError(t, err)
+		p.ids, p.tokens = append(p.ids, fmt.Sprint("n", len(p.ids))), append(p.tokens, ids)
+	}
+	for i := range n {
+		ids := []int32{int32(i % tinyVocab), int32(i / tinyVocab)}
+		add(posenc.Node{Segment: i}, ids...)
+		add(posenc.Node{Segment: i, Base: 5, Repair: posenc.Repair{Of: 2 * i, First: 1}}, ids...)
+	}
+	add(posenc.Node{Kind: posenc.QueryNode, Segment: -1}, 1)
+	var err error
+	p.layout, err = b.Layout()
+	require.NoError(t, err)
+	e := tinyEngine(t)
+	first, err := e.keyed(p)
+	require.NoError(t, err)
+	first.claimAll(func(i int) bool { return i%2 == 0 })
+	defer first.release()
+	start := time.Now()
+	second, err := e.begin(p)
+	require.NoError(t, err)
+	defer second.release()
+	require.Len(t, second.foreign, n)
+	require.Less(t, time.Since(start), 2*time.Second)
+}
