@@ -21,11 +21,12 @@ type session struct {
 	nodes []node
 	query []source // what the query attends to, in canonical order
 	job   *job
-	// foreign lists the nodes that others encode, shallowest first. The session
+	// foreign lists the nodes that others encode, shallowest first once sorted. The session
 	// waits for one only when none of its own flights can run, hence always for a
 	// node shallower than every unfinished flight it owns, which rules out that
 	// requests wait for one another in a circle.
 	foreign []int32
+	sorted  bool // foreign is
 	// unasked lists own nodes that the lower tiers have not been asked for, and arriving
 	// those that they had, of which the session does not know yet that all has come.
 	// While one arrives its flight ends by itself, so others do not wait for the
@@ -116,10 +117,9 @@ func (s *session) idle() []bool {
 func (s *session) claimAll(wanted func(int) bool) {
 	for i := range s.nodes {
 		if s.nodes[i].twin < 0 && wanted(i) && !s.claim(int32(i)) {
-			s.foreign = append(s.foreign, int32(i))
+			s.waitFor(int32(i))
 		}
 	}
-	s.sortForeign()
 	s.e.scheduler.requests.Add(1)
 }
 
@@ -151,8 +151,7 @@ func (s *session) wake(i int32) {
 	}
 	origin = s.index(origin)
 	if !s.claim(origin) {
-		s.foreign = append(s.foreign, origin)
-		s.sortForeign()
+		s.waitFor(origin)
 	}
 	s.woken = append(s.woken, origin)
 }
@@ -259,6 +258,7 @@ func (s *session) await(ctx context.Context, early bool) (int32, error) {
 		}
 		return i, s.fetch(ctx)
 	}
+	s.sortForeign()
 	i := s.foreign[0]
 	if err := s.wait(ctx); err != nil {
 		return 0, err
@@ -279,8 +279,7 @@ func (s *session) wait(ctx context.Context) error {
 	case errors.Is(err, kvcache.ErrRetry):
 		s.foreign = s.foreign[1:] // before the claim, which may add what the node repairs
 		if !s.claim(i) {
-			s.foreign = append(s.foreign, i) // yet another request has it: wait again
-			s.sortForeign()
+			s.waitFor(i) // yet another request has it: wait again
 		}
 	default:
 		return err

@@ -30,7 +30,8 @@ const (
 // encoded again, from the same cached sources and beside the cache: about what encoding
 // them costs, with their attention twice, and once more for nodes longer than a
 // batch. The passes are shared with other requests, and no bit of anybody's result
-// changes. Memory is bounded by what a batch takes, and by the explanation itself.
+// changes. Memory is bounded by what a batch takes, or the longest node that must be
+// encoded in one piece, and by the explanation itself.
 func (e *Engine) Explain(ctx context.Context, p *Plan, options ...ExplainOption) (*Explanation, error) {
 	if err := p.check(); err != nil {
 		return nil, err

@@ -95,13 +95,21 @@ func (s *session) settle(ctx context.Context) (here bool, err error) {
 	n.arrival.Release()
 	n.arrival, n.kv = nil, nil
 	if !s.claim(i) {
-		s.foreign = append(s.foreign, i)
-		s.sortForeign()
+		s.waitFor(i)
 	}
 	return false, nil
 }
 
+// waitFor takes note that another request encodes node i.
+func (s *session) waitFor(i int32) {
+	s.foreign, s.sorted = append(s.foreign, i), false
+}
+
 // sortForeign puts the shallowest node first.
 func (s *session) sortForeign() {
+	if s.sorted {
+		return
+	}
+	s.sorted = true
 	slices.SortStableFunc(s.foreign, func(a, b int32) int { return s.nodes[a].depth - s.nodes[b].depth })
 }

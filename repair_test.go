@@ -13,11 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
@@ -25,7 +22,6 @@ import (
 
 	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/kvcache"
-	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/model/gguf"
 	"github.com/graphkv/graphkv/model/modeltest"
 	"github.com/graphkv/graphkv/posenc"
@@ -447,142 +443,6 @@ func drawRepairs(t *rapid.T) *Plan {
 	return p
 }
 
-// What is counted: origins once, then of every repair the tokens that it encodes.
-func TestRepairsAreCounted(t *testing.T) {
-	e := tinyEngine(t)
-	r := tenPassages(rand.New(rand.NewPCG(61, 1)))
-	r.Strategy, r.Prefix = CacheBlend, Tokens(1, 2, 3)
-	all, some := 0, 0
-	for _, s := range r.Segments {
-		all += len(s.Tokens)
-		some += int(math.Ceil(DefaultRepairFraction * float64(len(s.Tokens))))
-	}
-	p := compile(t, e, r)
-	require.Equal(t, 3+all+some+6, p.Cost().Tokens)
-	u := logits(t, e, p).Usage
-	require.Equal(t, Usage{PromptTokens: 3 + 2*all + 6, EncodedTokens: 3 + all + some + 6, CachedTokens: all - some}, u)
-	require.EqualValues(t, u.EncodedTokens, e.Stats().Tokens)
-
-	// In another order only repairs are encoded, all but that of the first if it is the same.
-	slices.Reverse(r.Segments)
-	u = logits(t, e, compile(t, e, r)).Usage
-	require.Equal(t, some+6, u.EncodedTokens)
-}
-
-// Where repairs are in a lower tier their origins are not asked for; where they are not, origins are fetched.
-func TestOriginsAreFetchedIfNeeded(t *testing.T) {
-	fresh := tinyEngine(t, WithCacheBytes(0))
-	r := tenPassages(rand.New(rand.NewPCG(62, 1)))
-	r.Strategy, r.Prefix = CacheBlend, Tokens(1, 2, 3)
-	p := compile(t, fresh, r)
-	want := logits(t, fresh, p).Logits
-	segments := 0
-	for _, s := range r.Segments {
-		segments += len(s.Tokens)
-	}
-	block := *r
-	block.Strategy = Block
-	for _, c := range []struct {
-		name             string
-		has              *Request
-		fetched, encoded int
-	}{
-		{"repairs", r, 3 + segments, 6},
-		{"origins", &block, 3 + segments, p.Cost().Tokens - 3 - segments},
-	} {
-		for _, layered := range []bool{false, true} {
-			m := kvtest.NewMedium("remote")
-			filler := openTiny(t, WithTier(kvcache.Tier{Store: m.Open()}))
-			_, err := filler.Prepare(t.Context(), compile(t, filler, c.has))
-			require.NoError(t, err)
-			require.NoError(t, filler.Close())
-			remote := newRemote(m)
-			option := remote.whole(0)
-			if layered {
-				option = remote.layered(0)
-			}
-			e := openPatient(t, option)
-			got := logits(t, e, p)
-			require.Equal(t, want, got.Logits, c.name)
-			require.Equal(t, c.fetched, got.Usage.FetchedTokens, c.name)
-			require.Equal(t, c.encoded, got.Usage.EncodedTokens, c.name)
-			requireIdle(t, e)
-			require.NoError(t, e.Close())
-		}
-	}
-}
-
-// Requests for repairs of the same segments at once, in one engine and in another that shares its folder: everybody has the
-// answer of a fresh engine, and an engine encodes nothing twice.
-func TestRepairsAtOnce(t *testing.T) {
-	fresh := tinyEngine(t, WithCacheBytes(0))
-	r := tenPassages(rand.New(rand.NewPCG(63, 1)))
-	var requests []*Request
-	for i := range 6 {
-		q := *r
-		q.Strategy = []Strategy{CacheBlend, EPIC, Block}[i%3]
-		q.Repair = RepairParams{Fraction: new(0.4), First: new(3)}
-		q.Segments = slices.Concat(r.Segments[i/3:], r.Segments[:i/3])
-		requests = append(requests, &q)
-	}
-	want := make([][]float32, len(requests))
-	for i, q := range requests {
-		want[i] = logits(t, fresh, compile(t, fresh, q)).Logits
-	}
-	for range 5 {
-		dir := t.TempDir()
-		var wg sync.WaitGroup
-		for range 2 {
-			e := openTiny(t, WithDisk(dir, 0), WithBatchTokens(40))
-			defer func() { require.NoError(t, e.Close()) }()
-			for range 2 {
-				for i, q := range requests {
-					wg.Go(func() {
-						p, err := e.Compile(q)
-						assert.NoError(t, err)
-						got, err := e.Generate(t.Context(), p, WithLogits())
-						if assert.NoError(t, err) {
-							assert.Equal(t, want[i], got.Logits)
-						}
-					})
-				}
-			}
-			defer requireIdle(t, e)
-		}
-		wg.Wait()
-	}
-}
-
-// A request comes to own a repair that another has given up, and finds the origin, which it had no need of until then, in the
-// hands of a third.
-func TestOriginInOtherHands(t *testing.T) {
-	e := tinyEngine(t)
-	r := tenPassages(rand.New(rand.NewPCG(65, 1)))
-	r.Strategy, r.Prefix, r.Segments = CacheBlend, Tokens(1, 2, 3), r.Segments[:2]
-	p := compile(t, e, r)
-	want := logits(t, tinyEngine(t, WithCacheBytes(0)), p).Logits
-
-	first, err := e.begin(p)
-	require.NoError(t, err)
-	second, err := e.begin(p)
-	require.NoError(t, err)
-	defer second.release()
-	first.release()
-	third, err := e.keyed(p)
-	require.NoError(t, err)
-	third.claimAll(func(i int) bool { return p.ids[i] == "kv0.s1" })
-	defer third.release()
-
-	a := second.answer()
-	done := make(chan error)
-	go func() { done <- a.prefill(t.Context()) }()
-	require.Eventually(t, func() bool { return e.Stats().Cache.Waits == 4 }, 5*time.Second, time.Millisecond, "for the prefix, two repairs and the origin")
-	require.Empty(t, done)
-	require.NoError(t, third.encode(t.Context(), nil))
-	require.NoError(t, <-done)
-	require.Equal(t, want, a.logits)
-}
-
 // In a model of one layer keys and values depend on nothing but their token: there is nothing to compare, and every strategy
 // that lays segments end to end gives the same answer.
 func TestRepairInASingleLayer(t *testing.T) {
@@ -635,86 +495,4 @@ func singleLayer(t *testing.T) []byte {
 	_, err = b.WriteTo(&out)
 	require.NoError(t, err)
 	return out.Bytes()
-}
-
-// The settings of a request, strictly.
-func TestRepairRequests(t *testing.T) {
-	r, err := ParseRequest([]byte(`{"query": {"tokens": [1]}, "strategy": "cacheblend", "repair": {"fraction": 0, "first": 3}}`))
-	require.NoError(t, err)
-	require.Equal(t, RepairParams{Fraction: new(0.0), First: new(3)}, r.Repair)
-	require.JSONEq(t, `{"query": {"tokens": [1]}, "strategy": "cacheblend", "repair": {"fraction": 0, "first": 3}}`, jsonOf(r))
-	require.Equal(t, DefaultRepairFraction, RepairParams{}.fraction())
-	require.Equal(t, DefaultRepairFirst, RepairParams{}.first())
-	for _, c := range []struct{ in, want string }{
-		{`{"fraction": -0.1}`, "repair of a fraction of -0.1, want 0 to 1"},
-		{`{"fraction": 1.5}`, "repair of a fraction of 1.5"},
-		{`{"first": -1}`, "repair of the first -1 tokens"},
-		{`{"first": 1.5}`, "number 1.5"},
-		{`{"last": 1}`, `unknown field "last"`},
-	} {
-		_, err := ParseRequest([]byte(`{"query": "x", "repair": ` + c.in + `}`))
-		require.ErrorContains(t, err, c.want)
-	}
-	_, err = Compile(&Request{Query: Tokens(1), Repair: RepairParams{Fraction: new(math.NaN())}}, CompileOptions{})
-	require.ErrorContains(t, err, "fraction of NaN")
-
-	// The limit is that of the tokens there will be.
-	rapid.Check(t, func(t *rapid.T) {
-		r := drawRequest(t, CacheBlend, EPIC)
-		p, err := Compile(r, CompileOptions{})
-		require.NoError(t, err)
-		tokens := p.layout.Tokens()
-		_, err = Compile(r, CompileOptions{PromptTokens: tokens})
-		require.NoError(t, err)
-		if tokens > 1 {
-			_, err = Compile(r, CompileOptions{PromptTokens: tokens - 1})
-			var prompt *PromptError
-			require.ErrorAs(t, err, &prompt)
-			require.Equal(t, PromptError{Tokens: tokens, Limit: tokens - 1}, *prompt)
-		}
-	})
-}
-
-func TestRepairPlansRefused(t *testing.T) {
-	const a = `{"id": "a", "base": 0, "tokens": [1, 2, 3], "sees": []}`
-	repair := func(tokens, how string) string {
-		return `{"nodes": [` + a + `, {"id": "b", "base": 0, "tokens": ` + tokens + `, "sees": [], "repair": ` + how + `},
-			{"id": "q", "base": 0, "tokens": [1], "sees": []}]}`
-	}
-	for _, c := range []struct{ tokens, how, want string }{
-		{`[1, 2, 3]`, `{"of": "z", "first": 1}`, `node "b" repairs "z", which is not a node before it`},
-		{`[1, 2, 3]`, `{"of": "q", "first": 1}`, `"q", which is not a node before it`},
-		{`[1, 2, 4]`, `{"of": "a", "first": 1}`, `node "b" repairs "a", which has other tokens`},
-		{`[1, 2]`, `{"of": "a", "first": 1}`, `which has other tokens`},
-		{`[1, 2, 3]`, `{"of": "a"}`, `node "b" repairs "a", but nothing of it`},
-		{`[1, 2, 3]`, `{"of": "a", "first": 4}`, `the first 4 tokens of 3`},
-		{`[1, 2, 3]`, `{"of": "a", "first": 1, "fraction": 0.5}`, `either the first tokens or a fraction`},
-		{`[1, 2, 3]`, `{"of": "a", "fraction": 1.5}`, `fraction 1.5`},
-		{`[1, 2, 3]`, `{"of": "a", "part": 1}`, `unknown field "part"`},
-	} {
-		_, err := ParsePlan([]byte(repair(c.tokens, c.how)))
-		require.ErrorContains(t, err, c.want)
-	}
-	p, err := ParsePlan([]byte(repair(`[1, 2, 3]`, `{"of": "a", "fraction": 0.5}`)))
-	require.NoError(t, err)
-	_, err = p.Mask(1)
-	require.ErrorIs(t, err, ErrRepairUnknown)
-	require.EqualError(t, err, `graphkv: node "b" repairs "a": which tokens it encodes again is known when it is encoded`)
-	_, err = p.Lower([][]int{nil, {0}, nil})
-	require.ErrorContains(t, err, "which 2 tokens it repairs must be said")
-	low, err := p.Lower([][]int{nil, {0, 2}, nil})
-	require.NoError(t, err)
-	require.Equal(t, []string{"a[0:1]", "a[1:2]", "a[2:3]", "b[0:1]", "b[2:3]", "q"}, low.ids)
-	_, err = low.Mask(1)
-	require.NoError(t, err)
-	p.ids[2] = "b[0:1]"
-	low, err = p.Lower([][]int{nil, {0, 2}, nil})
-	require.NoError(t, err)
-	require.Equal(t, []string{"a[0:1]", "a[1:2]", "a[2:3]", "b[0:1]#2", "b[2:3]", "b[0:1]"}, low.ids)
-
-	p, err = ParsePlan([]byte(repair(`[1, 2, 3]`, `{"of": "a", "first": 2}`)))
-	require.NoError(t, err)
-	m, err := p.Mask(1)
-	require.NoError(t, err)
-	require.Equal(t, 6, m.Tokens())
 }

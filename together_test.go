@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/graphkv/graphkv/attention"
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/kvcache/kvtest"
 	"github.com/graphkv/graphkv/posenc"
@@ -56,9 +57,17 @@ func drawAny(t *rapid.T) *freePlan {
 // Whatever a plan has at once, who asks for it at the same time, who gives up, and what of it is evicted, in a tier that
 // fails, or in another namespace: answers are those of an engine without a cache, and nothing is held or waited for in the end.
 func TestAllAtOnce(t *testing.T) {
-	fresh := tinyEngine(t, WithCacheBytes(0))
-	narrow := tinyEngine(t, WithCacheBytes(0), WithBatchTokens(3), WithWorkers(1))
+	type pair struct{ fresh, narrow *Engine }
+	without := map[attention.Format]pair{}
+	for _, f := range attention.Formats() {
+		without[f] = pair{
+			tinyEngine(t, WithKVFormat(f), WithCacheBytes(0)),
+			tinyEngine(t, WithKVFormat(f), WithCacheBytes(0), WithBatchTokens(3), WithWorkers(1)),
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
+		format := rapid.SampledFrom(attention.Formats()).Draw(t, "format")
+		fresh, narrow := without[format].fresh, without[format].narrow
 		var plans []*Plan
 		var want []map[string][]float32 // by namespace: keys depend on it, and the order of sums on keys
 		for range rapid.IntRange(1, 3).Draw(t, "plans") {
@@ -91,7 +100,7 @@ func TestAllAtOnce(t *testing.T) {
 			}
 			return nil
 		}
-		e := openTiny(t, WithBatchTokens(rapid.SampledFrom([]int{8, 64, 512}).Draw(t, "batch")),
+		e := openTiny(t, WithKVFormat(format), WithBatchTokens(rapid.SampledFrom([]int{8, 64, 512}).Draw(t, "batch")),
 			WithCacheBytes(int64(rapid.SampledFrom([]int{0, 30 << 10, 1 << 24}).Draw(t, "cache"))),
 			WithTier(kvcache.Tier{Store: remote.Streaming, Timeout: time.Second, ProbeEvery: time.Millisecond}))
 		e.scheduler.rate.seconds = 1e6

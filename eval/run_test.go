@@ -220,6 +220,32 @@ func TestTime(t *testing.T) {
 	require.ErrorIs(t, r.Time(t.Context(), NewLog(), 1, func() (*graphkv.Engine, error) { return nil, failing }), failing)
 }
 
+// An item that is too long in one of the orders that are timed has no times, and does not end the run.
+func TestTimeOfLongItems(t *testing.T) {
+	r := tinyRunner(t, 1, "block,ego")
+	open := func() (*graphkv.Engine, error) { return graphkv.Open(tiny) }
+	e, err := open()
+	require.NoError(t, err)
+	defer e.Close()
+	r.Engine = e
+	x, a := &r.Data.Items[0], r.asker()
+	compile := func(order []int) error {
+		_, err := e.Compile(a.request(x, &r.Variants[1], order))
+		return err
+	}
+	x.Documents[2].Text = "short"
+	for compile(reversed(x)) == nil { // it centres on the first document, which then stands behind the second
+		x.Documents[0].Text += " and on"
+		x.Documents[1].Text += " and on"
+	}
+	require.NoError(t, compile(a.orders(x, 0)[0]))
+	l := NewLog()
+	require.NoError(t, r.Time(t.Context(), l, 1, open))
+	for _, rec := range l.Records() {
+		require.NotEqual(t, "ego", rec.Strategy)
+	}
+}
+
 // Tables have a line for every variant and say what is left; plots are pictures.
 func TestSummaryIsPrintedAndDrawn(t *testing.T) {
 	r := tinyRunner(t, 4, "block,dag:rounds=2")
