@@ -37,6 +37,10 @@ var directPanels = map[string][]int{
 	"AVX512": {0, 4, 4, 4, 4, 2, 2, 2, 2},
 }
 
+// abreastRows is the number of rows from which two panels go side by side: a value of A is then read once for both, and twice as many sums
+// do not wait for each other.
+const abreastRows = 3
+
 // together is how many panels lie in one stream: block by block, one panel after the other.
 const together = 4
 
@@ -82,10 +86,10 @@ func expand(t isa, f format) {
 	Doc(fmt.Sprintf("%s expands a panel of %s, its blocks stride bytes apart, to [k][16]float32.", name, f.name))
 	Pragma("noescape")
 	dst, k := Load(Param("dst"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: panel / t.lanes, fetch: true}
+	u := &unpacker{t: t, f: f, units: panel / t.lanes, abreast: 1, fetch: true}
 	u.start()
-	u.use = func(unit, step int, w VecVirtual) {
-		VMOVUPS(w, Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
+	u.use = func(unit, step int, w []VecVirtual) {
+		VMOVUPS(w[0], Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
 	}
 	u.advance = func(steps int) { ADDQ(U32(4*steps*panel), dst) }
 	u.walk(k)
@@ -100,7 +104,10 @@ func direct(t isa, f format, h, w int) {
 	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, the blocks of each stride bytes apart.", name, h, w, f.name))
 	Pragma("noescape")
 	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, fetch: true}
+	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, abreast: 1, fetch: true}
+	if t.name == "AVX512" && h >= abreastRows && w > 1 {
+		u.abreast = 2
+	}
 	u.start()
 	acc := make([][]VecVirtual, h)
 	for i := range acc {
@@ -110,16 +117,18 @@ func direct(t isa, f format, h, w int) {
 			t.zero(acc[i][j])
 		}
 	}
-	u.use = func(unit, step int, w VecVirtual) {
+	u.use = func(unit, step int, w []VecVirtual) {
 		for i := range h {
 			x := Mem{Base: a, Disp: 4 * (step*h + i)}
-			if t.name == "AVX512" {
-				VFMADD231PS_BCST(x, w, acc[i][unit])
+			if t.name == "AVX512" && len(w) == 1 {
+				VFMADD231PS_BCST(x, w[0], acc[i][unit])
 				continue
 			}
 			v := t.reg()
 			VBROADCASTSS(x, v)
-			VFMADD231PS(v, w, acc[i][unit])
+			for j := range w {
+				VFMADD231PS(v, w[j], acc[i][unit+j])
+			}
 		}
 	}
 	u.advance = func(steps int) { ADDQ(U32(4*steps*h), a) }
