@@ -63,7 +63,7 @@ type unpacker struct {
 	least   []VecVirtual
 	frame   Mem // elsewhere they wait here
 	table   VecVirtual
-	abreast int                                 // units taken apart side by side, step by step
+	abreast int                                  // units taken apart side by side, step by step
 	use     func(unit, step int, w []VecVirtual) // those of unit and the ones after it
 	advance func(steps int)
 }
