@@ -72,6 +72,7 @@ type Workspace struct {
 	parts                        []attention.Part
 	steps                        rowSteps
 	storing                      storeStep
+	ahead                        []gemm.Stretch // the keys and values of layer 0, see listAhead
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
 	ranks                        bool // a run of the pass has sources to be ranked
@@ -108,6 +109,8 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 	if err := m.embed(ws.x, runs); err != nil {
 		return err
 	}
+	ws.listAhead(total, runs)
+	defer ws.forgetAhead()
 	for i := range m.layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -293,6 +296,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return 0, err
 	}
+	ws.lookAhead(i+1, c.Layers)
 	ws.tempered.join(c.HeadDim)
 	if err := m.masses(ws, i, runs); err != nil {
 		return 0, err

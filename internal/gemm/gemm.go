@@ -97,6 +97,7 @@ type call struct {
 	rows     int // rows of this part
 	tiles    int // the rows are cut into this many tiles of nearly equal height
 	perBlock int // tiles per task
+	ahead    ahead
 }
 
 const (
@@ -333,7 +334,11 @@ func (m *call) tileRow(worker, b int, x *Product, p, wide int) {
 	if w.format != F32 && m.direct() {
 		c, ldc := m.target(worker, x, p, wide, 0, m.rows, false)
 		packed, stride := w.blocks(p, 0)
-		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], packed, w.format, stride, m.rows, wide)
+		next := &packed[0] // which is being read anyway
+		if m.rows >= nextRows {
+			next = m.ahead.take(k, next)
+		}
+		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], packed, w.format, stride, m.rows, wide, next)
 		m.finish(x, c, p, wide, 0, m.rows)
 		return
 	}

@@ -38,8 +38,12 @@ var directPanels = map[string][]int{
 }
 
 // abreastRows is the number of rows from which two panels go side by side: a value of A is then read once for both, and twice as many sums
-// do not wait for each other.
-const abreastRows = 3
+// do not wait for each other. With fewer rows the weights have to come from memory as fast as they can, which four panels one after the
+// other let them do sooner.
+const abreastRows = 5
+
+// nextRows is the number of rows from which kernels have time to bring closer what is read after the product, nextBytes for every step of k.
+const nextRows, nextBytes = 5, 16
 
 // together is how many panels lie in one stream: block by block, one panel after the other.
 const together = 4
@@ -100,10 +104,17 @@ func expand(t isa, f format) {
 // direct writes the kernel that multiplies h rows by w panels in their packed form. As in tile, every element of C is one chain.
 func direct(t isa, f format, h, w int) {
 	name := fmt.Sprintf("direct%dx%d%s%s", h, w*panel, f.name, t.name)
-	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int)")
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int, next *byte)")
 	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, the blocks of each stride bytes apart.", name, h, w, f.name))
+	if h >= nextRows {
+		Doc(fmt.Sprintf("Meanwhile it brings the %d·k bytes from next on closer.", nextBytes))
+	}
 	Pragma("noescape")
 	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
+	var next Register
+	if h >= nextRows {
+		next = Load(Param("next"), GP64())
+	}
 	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, abreast: 1, fetch: true}
 	if t.name == "AVX512" && h >= abreastRows && w > 1 {
 		u.abreast = 2
@@ -131,7 +142,15 @@ func direct(t isa, f format, h, w int) {
 			}
 		}
 	}
-	u.advance = func(steps int) { ADDQ(U32(4*steps*h), a) }
+	u.advance = func(steps int) {
+		ADDQ(U32(4*steps*h), a)
+		if next != nil {
+			for i := 0; i < steps*nextBytes; i += 64 {
+				PREFETCHT1(Mem{Base: next, Disp: i})
+			}
+			ADDQ(U32(steps*nextBytes), next)
+		}
+	}
 	u.walk(k)
 	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)
