@@ -174,6 +174,9 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	m.a, m.lda, m.k, m.kern, m.edge = a, lda, k, kern, ws.edge
 	m.kBlock = min(ceil(ceil(k, ceil(k, kBlock)), block)*block, k)
 	parts := ceil(rows, max(partFloats/k, kern.rows))
+	if few := len(kern.direct) - 1; quantised && few >= nextRows && rows <= 2*few {
+		parts = max(parts, ceil(rows, few)) // taking weights apart twice is faster than storing them expanded for so few rows
+	}
 	for i := range parts {
 		m.start = i * rows / parts
 		m.rows = (i+1)*rows/parts - m.start
