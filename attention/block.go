@@ -22,7 +22,7 @@ func (k *Kernel) attendBlock(s *scratch, p *Part, t tile, kv, j, n int, muted bo
 		keyScales, valueScales = p.KV.scales(kv, j, n)
 	}
 	if narrow {
-		rawKeys, rawValues = p.KV.raw(kv, j, n)
+		rawKeys, rawValues = p.KV.Memory(kv, j, n)
 	} else {
 		keys, values = s.block(p.KV, kv, j, n)
 	}

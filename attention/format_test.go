@@ -240,7 +240,7 @@ func TestNarrowKernels(t *testing.T) {
 						s.resize(1, d, true, 0)
 						s.kern = ks
 						keys, values := s.block(x, 0, 0, n)
-						rawKeys, rawValues := x.raw(0, 0, n)
+						rawKeys, rawValues := x.Memory(0, 0, n)
 						q, _ := gapped(r, h, laneStride, d)
 						want, _ := gapped(r, h, scoreStride, panels*panelKeys)
 						got, whole := gapped(r, h, scoreStride, panels*panelKeys)

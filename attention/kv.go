@@ -256,8 +256,8 @@ func cut[T float32 | uint16 | int8](mem []byte, at, n int) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)
 }
 
-// raw returns the memory of numbers for bringing it closer.
-func (x KV) raw(h, j, n int) (k, v []byte) {
+// Memory returns where n keys of a head from token j on, a multiple of [PanelKeys], and their values are, for bringing it closer.
+func (x KV) Memory(h, j, n int) (k, v []byte) {
 	d, padded, size := x.headDim, roundUp(x.all), x.format.bytes()
 	all := x.mem[x.scaleBytes():]
 	j += x.first

@@ -129,10 +129,10 @@ func (k *Kernel) attendMasked(s *scratch, q *Query, m *MaskedQuery, t tile, kv i
 		for j := from; j < end; j += blockKeys {
 			s.nextKeys, s.nextValues = nil, nil
 			if next := j + blockKeys; next < end {
-				s.nextKeys, s.nextValues = m.KV.raw(kv, next, min(blockKeys, end-next))
+				s.nextKeys, s.nextValues = m.KV.Memory(kv, next, min(blockKeys, end-next))
 			} else if c < len(cols) {
 				next = int(cols[c]) * size
-				s.nextKeys, s.nextValues = m.KV.raw(kv, next, min(blockKeys, size, tokens-next))
+				s.nextKeys, s.nextValues = m.KV.Memory(kv, next, min(blockKeys, size, tokens-next))
 			}
 			k.attendBlock(s, &p, t, kv, j, min(blockKeys, end-j), false)
 		}

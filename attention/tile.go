@@ -107,7 +107,7 @@ func (s *scratch) ahead(p *Part, rest []Part, kv, j, keys int) {
 		p, j, keys = &rest[0], 0, rest[0].Len
 	}
 	if n := min(blockKeys, keys-j); n > 0 {
-		s.nextKeys, s.nextValues = p.KV.raw(kv, j, n)
+		s.nextKeys, s.nextValues = p.KV.Memory(kv, j, n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/graphkv/graphkv/bench"
 	"github.com/graphkv/graphkv/internal/pool"
 	"github.com/graphkv/graphkv/kvcache"
 	"github.com/graphkv/graphkv/model"
@@ -82,6 +83,36 @@ func BenchmarkDecode(b *testing.B) {
 				best := shortest(b, func() { forward(b, m, &ws, step) })
 				b.ReportMetric(1/best.Seconds(), "tokens/s")
 				b.ReportMetric(float64(m.WeightBytes())/float64(best.Nanoseconds()), "GB/s")
+			})
+		}
+	}
+}
+
+// BenchmarkDecodeTogether is one step of generation of several answers at once, each after 128 tokens of its own, logits included. It
+// reports the share of what the FMA units of as many cores as there are workers give at that moment.
+func BenchmarkDecodeTogether(b *testing.B) {
+	const after = 128
+	f := smolLM2(b)
+	for _, workers := range []int{1, 2} {
+		m := load(b, f, workers)
+		c := m.Config()
+		for _, answers := range []int{1, 2, 4, 8, 16} {
+			b.Run(fmt.Sprintf("workers=%d/answers=%d", workers, answers), func(b *testing.B) {
+				var ws model.Workspace
+				var runs []model.Run
+				for i := range answers {
+					kv := kvcache.NewKV(c.KVShape(), after+1)
+					forward(b, m, &ws, []model.Run{{Tokens: tokens(after, c.Vocab), KV: kv}})
+					runs = append(runs, model.Run{
+						Tokens: []int32{int32(42 + i)}, KV: kv, At: after, Decode: true, Logits: make([]float32, c.Vocab),
+					})
+				}
+				b.ReportAllocs()
+				best := shortest(b, func() { forward(b, m, &ws, runs) })
+				rate := float64(answers) / best.Seconds()
+				b.ReportMetric(rate, "tokens/s")
+				work := 2 * (c.Work(1, after+1) + float64(c.Hidden)*float64(c.Vocab))
+				b.ReportMetric(100*rate*work/1e9/bench.FMAPeak(workers), "%FMA")
 			})
 		}
 	}

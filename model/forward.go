@@ -14,13 +14,15 @@ import (
 // has seen, is reused without allocation, and serves one call at a time.
 type Workspace struct {
 	x, h, q, k, v, mix, gate, up []float32
-	last, logits                 []float32
+	last                         []float32
+	logits                       [][]float32 // the rows that logits go to
 	queries                      []attention.Query
 	tempered                     tempered
 	ranking                      ranking
 	parts                        []attention.Part
 	steps                        rowSteps
 	storing                      storeStep
+	ahead                        []gemm.Stretch // the keys and values of layer 0, see listAhead
 	gemm                         gemm.Workspace
 	attention                    attention.Workspace
 	ranks                        bool // a run of the pass has sources to be ranked
@@ -44,6 +46,8 @@ func (m *Model) Forward(ctx context.Context, ws *Workspace, runs []Run) error {
 	if err := m.embed(ws.x, runs); err != nil {
 		return err
 	}
+	ws.listAhead(total, runs)
+	defer ws.forgetAhead()
 	for i := range m.layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -101,15 +105,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	}
 	addBias(ws.k[:total*kv], w.kBias)
 	addBias(ws.v[:total*kv], w.vBias)
-	row := 0
-	for _, r := range runs {
-		n := r.enter(i)
-		if n == 0 {
-			continue
-		}
-		m.store(ws, r, i, ws.k[row*kv:(row+n)*kv], ws.v[row*kv:(row+n)*kv])
-		row += n
-	}
+	m.store(ws, i, runs)
 	if rows == 0 {
 		return 0, nil
 	}
@@ -131,6 +127,7 @@ func (m *Model) forwardLayer(ctx context.Context, ws *Workspace, i, total int, r
 	if err := m.kernel.Attend(m.pool, &ws.attention, ws.queries); err != nil {
 		return 0, err
 	}
+	ws.lookAhead(i+1, c.Layers)
 	ws.tempered.join(c.HeadDim)
 	if err := m.masses(ws, i, runs); err != nil {
 		return 0, err
@@ -313,18 +310,19 @@ func (m *Model) logitsOf(ws *Workspace, runs []Run, row, rows int) {
 	}
 	h, vocab := m.config.Hidden, m.config.Vocab
 	m.addNorm(ws, ws.last, ws.x[row*h:(row+rows)*h], ws.h[row*h:(row+rows)*h], m.norm, rows)
-	for _, r := range runs {
-		if len(r.Logits) == rows*vocab { // all of them
-			gemm.Mul(m.pool, &ws.gemm, r.Logits, vocab, ws.last, h, rows, m.output)
+	for i := range runs {
+		l := runs[i].Logits
+		if len(l) == rows*vocab { // all of them
+			gemm.Mul(m.pool, &ws.gemm, l, vocab, ws.last, h, rows, m.output)
 			return
 		}
+		for ; len(l) > 0; l = l[vocab:] {
+			ws.logits = append(ws.logits, l[:vocab])
+		}
 	}
-	ws.logits = grow(ws.logits, rows*vocab)
-	gemm.Mul(m.pool, &ws.gemm, ws.logits, vocab, ws.last, h, rows, m.output)
-	from := 0
-	for _, r := range runs {
-		from += copy(r.Logits, ws.logits[from:])
-	}
+	m.linear(ws, ws.last, rows, gemm.Product{W: m.output, Rows: ws.logits})
+	clear(ws.logits) // hold on to nothing
+	ws.logits = ws.logits[:0]
 }
 
 // grow returns x with length n, its contents undefined.

@@ -67,7 +67,7 @@ func BenchmarkMulQuantised(b *testing.B) {
 		}
 		lanes := map[cpu.Tier]float64{cpu.AVX2: 8, cpu.AVX512: 16}[tier]
 		for f := F16; int(f) < len(formats); f++ {
-			for _, s := range [][3]int{{1, 1536, 512}, {2, 1536, 512}, {4, 1536, 512}, {16, 1536, 512}, {64, 1536, 512}, {512, 1536, 512}, {512, 512, 1536}} {
+			for _, s := range [][3]int{{1, 1536, 512}, {2, 1536, 512}, {4, 1536, 512}, {8, 1536, 576}, {8, 576, 1536}, {8, 576, 576}, {16, 1536, 512}, {64, 1536, 512}, {512, 1536, 512}, {512, 512, 1536}} {
 				b.Run(fmt.Sprintf("%v/%v/%dx%dx%d", tier, f, s[0], s[1], s[2]), func(b *testing.B) {
 					defer cpu.Lower(tier)()
 					rows, n, k := s[0], s[1], s[2]
@@ -85,7 +85,7 @@ func BenchmarkMulQuantised(b *testing.B) {
 					peak := fmapeak.GFLOPS(tier)
 					b.ReportMetric(rate, "GFLOP/s")
 					b.ReportMetric(rate/peak, "ofpeak")
-					if rows <= 4 {
+					if rows <= 8 {
 						hertz := peak / (4 * lanes) // 10⁹ cycles per second, two FMAs each
 						b.ReportMetric(float64(best.Nanoseconds())*hertz/(float64(n)*float64(k)/16), "cycles/16w")
 						b.ReportMetric(float64(w.Bytes())/float64(best.Nanoseconds()), "GB/s")

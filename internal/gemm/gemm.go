@@ -29,19 +29,54 @@ import (
 // a time.
 type Workspace struct {
 	a       []float32 // packed activations: for each block of k, tile after tile, each [k][height]
-	edge    []float32 // per worker: a tile of C whose last panel is not full
+	edge    []float32 // per worker: a tile that is not computed where it is to go
 	panels  []float32 // per worker: expanded panels
 	call    call
 	packFn  func(worker, i int) // call.pack and call.mul as values, made once
 	blockFn func(worker, i int)
 }
 
-// Product is one weight matrix to multiply by, and where the result goes: C[i·Ldc+j] for row i and output j.
+// Product is one weight matrix to multiply by, and where the result goes: C[i·Ldc+j] for row i and output j or, if Rows is not nil,
+// Rows[i][j].
 type Product struct {
-	W   *Matrix
-	C   []float32
-	Ldc int
+	W    *Matrix
+	C    []float32
+	Ldc  int
+	Rows [][]float32
 }
+
+// check panics unless there is room for so many rows.
+func (x *Product) check(rows int) {
+	n := x.W.n
+	if x.Rows != nil {
+		if len(x.Rows) < rows {
+			fail("MulEach", "%d rows for the result, want %d", len(x.Rows), rows)
+		}
+		for i, r := range x.Rows[:rows] {
+			if len(r) < n {
+				fail("MulEach", "row %d of the result has %d values, want %d", i, len(r), n)
+			}
+		}
+		return
+	}
+	if x.Ldc < n {
+		fail("Mul", "ldc %d is below N = %d", x.Ldc, n)
+	}
+	if len(x.C)-n < (rows-1)*x.Ldc {
+		fail("Mul", "c has %d values, %d rows of stride %d need %d", len(x.C), rows, x.Ldc, (rows-1)*x.Ldc+n)
+	}
+}
+
+// row returns row i of the result.
+func (x *Product) row(i int) []float32 {
+	if x.Rows != nil {
+		return x.Rows[i][:x.W.n]
+	}
+	return x.C[i*x.Ldc:][:x.W.n]
+}
+
+// inPlace reports whether kernels write the tile of wide panels from p on where it is to go: its rows have a stride and its panels are full.
+func (x *Product) inPlace(p, wide int) bool { return x.Rows == nil && (p+wide)*Panel <= x.W.n }
 
 // call is what the tasks of one part of a product need to know: its arguments and how they are cut.
 type call struct {
@@ -62,6 +97,7 @@ type call struct {
 	rows     int // rows of this part
 	tiles    int // the rows are cut into this many tiles of nearly equal height
 	perBlock int // tiles per task
+	ahead    ahead
 }
 
 const (
@@ -85,7 +121,7 @@ const (
 // on the caller alone if p is nil. c is overwritten and must not overlap a; values of c between rows (ldc > N) are left alone. NaN and
 // infinities go the way of the formula. Mul panics with a *ShapeError if a stride or slice is too short.
 func Mul(p *pool.Pool, ws *Workspace, c []float32, ldc int, a []float32, lda, rows int, w *Matrix) {
-	MulEach(p, ws, a, lda, rows, Product{w, c, ldc})
+	MulEach(p, ws, a, lda, rows, Product{W: w, C: c, Ldc: ldc})
 }
 
 // MulEach is Mul for several matrices of the same K and the same A, as one parallel section. Their results must not overlap.
@@ -97,18 +133,14 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 		return
 	}
 	k, edges, quantised, block := products[0].W.k, false, false, 1
-	for _, x := range products {
+	for i := range products {
+		x := &products[i]
 		w := x.W
 		if w.k != k {
 			fail("MulEach", "matrices of %d and of %d columns", k, w.k)
 		}
-		if x.Ldc < w.n {
-			fail("Mul", "ldc %d is below N = %d", x.Ldc, w.n)
-		}
-		if len(x.C)-w.n < (rows-1)*x.Ldc {
-			fail("Mul", "c has %d values, %d rows of stride %d need %d", len(x.C), rows, x.Ldc, (rows-1)*x.Ldc+w.n)
-		}
-		edges = edges || w.n%Panel != 0
+		x.check(rows)
+		edges = edges || !x.inPlace(0, w.numPanels())
 		quantised = quantised || w.format != F32
 		block = max(block, w.format.Block()) // all of them are multiples of each other
 	}
@@ -121,7 +153,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	if k == 0 {
 		for _, x := range products {
 			for i := range rows {
-				clear(x.C[i*x.Ldc : i*x.Ldc+x.W.n])
+				clear(x.row(i))
 			}
 		}
 		return
@@ -134,7 +166,7 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	if ws.packFn == nil {
 		ws.packFn, ws.blockFn = ws.call.pack, ws.call.block
 	}
-	if n := workers * kern.rows * Panel; edges && len(ws.edge) < n {
+	if n := workers * kern.rows * together * Panel; edges && len(ws.edge) < n {
 		ws.edge = mem.Floats(n)
 	}
 	m := &ws.call
@@ -142,6 +174,9 @@ func MulEach(p *pool.Pool, ws *Workspace, a []float32, lda, rows int, products .
 	m.a, m.lda, m.k, m.kern, m.edge = a, lda, k, kern, ws.edge
 	m.kBlock = min(ceil(ceil(k, ceil(k, kBlock)), block)*block, k)
 	parts := ceil(rows, max(partFloats/k, kern.rows))
+	if few := len(kern.direct) - 1; quantised && few >= nextRows && rows <= 2*few {
+		parts = max(parts, ceil(rows, few)) // taking weights apart twice is faster than storing them expanded for so few rows
+	}
 	for i := range parts {
 		m.start = i * rows / parts
 		m.rows = (i+1)*rows/parts - m.start
@@ -275,7 +310,7 @@ func (m *call) block(worker, task int) {
 		i--
 	}
 	task -= m.first[i]
-	x := m.products[i]
+	x := &m.products[i]
 	b, g := task/m.groups[i], task%m.groups[i]
 	full := x.W.n / Panel // panels that are full; one more follows if Panel does not divide N
 	begin, end := g*m.perGroup[i], min((g+1)*m.perGroup[i], x.W.numPanels())
@@ -296,13 +331,17 @@ func (m *call) block(worker, task int) {
 }
 
 // tileRow computes a block of tiles times the panels from p on, as many as one kernel takes.
-func (m *call) tileRow(worker, b int, x Product, p, wide int) {
+func (m *call) tileRow(worker, b int, x *Product, p, wide int) {
 	w, k := x.W, m.k
 	first, last := b*m.perBlock, min((b+1)*m.perBlock, m.tiles)
 	if w.format != F32 && m.direct() {
 		c, ldc := m.target(worker, x, p, wide, 0, m.rows, false)
 		packed, stride := w.blocks(p, 0)
-		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], packed, w.format, stride, m.rows, wide)
+		next := &packed[0] // which is being read anyway
+		if m.rows >= nextRows {
+			next = m.ahead.take(k, next)
+		}
+		m.kern.runPacked(c, ldc, m.packed[:m.rows*k], packed, w.format, stride, m.rows, wide, next)
 		m.finish(x, c, p, wide, 0, m.rows)
 		return
 	}
@@ -327,27 +366,29 @@ func (m *call) tileRow(worker, b int, x Product, p, wide int) {
 	}
 }
 
-// target returns where the kernel writes a tile: in C, or in the worker's own tile if the last panel is not full, with what C holds if more.
-func (m *call) target(worker int, x Product, p, wide, from, to int, more bool) (c []float32, ldc int) {
-	c = x.C[(m.start+from)*x.Ldc+p*Panel:]
-	if (p+wide)*Panel <= x.W.n {
-		return c, x.Ldc
+// target returns where the kernel writes a tile: in C, or in the worker's own tile, with what the result holds if more.
+func (m *call) target(worker int, x *Product, p, wide, from, to int, more bool) (c []float32, ldc int) {
+	if x.inPlace(p, wide) {
+		return x.C[(m.start+from)*x.Ldc+p*Panel:], x.Ldc
 	}
-	edge := m.edge[worker*m.kern.rows*Panel:][:m.kern.rows*Panel]
+	ldc = wide * Panel
+	size := m.kern.rows * together * Panel
+	edge := m.edge[worker*size:][:size]
 	if more {
 		for i := range to - from {
-			copy(edge[i*Panel:], c[i*x.Ldc:][:x.W.n-p*Panel])
+			copy(edge[i*ldc:][:ldc], x.row(m.start + from + i)[p*Panel:])
 		}
 	}
-	return edge, Panel
+	return edge, ldc
 }
 
 // finish takes a tile that is not in C there.
-func (m *call) finish(x Product, tile []float32, p, wide, from, to int) {
-	if (p+wide)*Panel <= x.W.n {
+func (m *call) finish(x *Product, tile []float32, p, wide, from, to int) {
+	if x.inPlace(p, wide) {
 		return
 	}
+	ldc := wide * Panel
 	for i := range to - from {
-		copy(x.C[(m.start+from+i)*x.Ldc+p*Panel:][:x.W.n-p*Panel], tile[i*Panel:])
+		copy(x.row(m.start + from + i)[p*Panel:], tile[i*ldc:][:ldc])
 	}
 }

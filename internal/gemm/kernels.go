@@ -16,8 +16,9 @@ type kernels struct {
 	// direct[h] is how many packed panels the widest kernel takes that multiplies h rows without expanding them, a power of two; products of
 	// len(direct) rows and more are done on expanded panels.
 	direct []int
-	// runPacked is run on packed panels of format f whose blocks are stride bytes apart, over the whole of k.
-	runPacked func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int)
+	// runPacked is run on packed panels of format f whose blocks are stride bytes apart, over the whole of k. With
+	// nextRows rows and more it brings the k·nextBytes bytes from next on closer meanwhile.
+	runPacked func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int, next *byte)
 }
 
 var portable = kernels{rows: portableRows, panels: []int{1, 1, 1, 1, 1}, run: tilePortable, pack: packPortable, expand: expandPortable}

@@ -18,7 +18,7 @@ type tileFunc func(c *float32, ldc int, a, b *float32, stride, k int, more bool)
 // panels.
 type (
 	expandFunc func(dst *float32, b *byte, stride, k int)
-	directFunc func(c *float32, ldc int, a *float32, b *byte, stride, k int)
+	directFunc func(c *float32, ldc int, a *float32, b *byte, stride, k int, next *byte)
 )
 
 // The kernels of a tier by height, and by width: one, two and four panels.
@@ -93,11 +93,11 @@ func assembly(tiles [][3]tileFunc, expand []expandFunc, direct [][][3]directFunc
 		}
 		ks.direct = append(ks.direct, most)
 	}
-	ks.runPacked = func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int) {
+	ks.runPacked = func(c []float32, ldc int, a []float32, b []byte, f Format, stride, h, wide int, next *byte) {
 		k := len(a) / h
 		l := &formats[f]
 		_, _, _ = c[(h-1)*ldc+wide*Panel-1], a[h*k-1], b[(k/l.block-1)*stride+wide*l.packed-1]
-		direct[f][h][wide/2](&c[0], ldc, &a[0], &b[0], stride, k)
+		direct[f][h][wide/2](&c[0], ldc, &a[0], &b[0], stride, k, next)
 	}
 	return ks
 }

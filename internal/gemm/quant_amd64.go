@@ -12,32 +12,32 @@ func expandF16AVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16F16AVX2 computes a tile of 1 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32F16AVX2 computes a tile of 1 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16F16AVX2 computes a tile of 2 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32F16AVX2 computes a tile of 2 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16F16AVX2 computes a tile of 3 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16F16AVX2 computes a tile of 4 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandBF16AVX2 expands a panel of BF16, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -47,32 +47,32 @@ func expandBF16AVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16BF16AVX2 computes a tile of 1 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32BF16AVX2 computes a tile of 1 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16BF16AVX2 computes a tile of 2 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32BF16AVX2 computes a tile of 2 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16BF16AVX2 computes a tile of 3 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16BF16AVX2 computes a tile of 4 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ8_0AVX2 expands a panel of Q8_0, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -82,32 +82,32 @@ func expandQ8_0AVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16Q8_0AVX2 computes a tile of 1 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q8_0AVX2 computes a tile of 1 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q8_0AVX2 computes a tile of 2 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q8_0AVX2 computes a tile of 2 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q8_0AVX2 computes a tile of 3 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q8_0AVX2 computes a tile of 4 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_0AVX2 expands a panel of Q4_0, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -117,32 +117,32 @@ func expandQ4_0AVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_0AVX2 computes a tile of 1 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_0AVX2 computes a tile of 1 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_0AVX2 computes a tile of 2 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_0AVX2 computes a tile of 2 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_0AVX2 computes a tile of 3 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_0AVX2 computes a tile of 4 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_1AVX2 expands a panel of Q4_1, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -152,32 +152,32 @@ func expandQ4_1AVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_1AVX2 computes a tile of 1 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_1AVX2 computes a tile of 1 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_1AVX2 computes a tile of 2 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_1AVX2 computes a tile of 2 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_1AVX2 computes a tile of 3 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_1AVX2 computes a tile of 4 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_KAVX2 expands a panel of Q4_K, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -187,32 +187,32 @@ func expandQ4_KAVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_KAVX2 computes a tile of 1 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_KAVX2 computes a tile of 1 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_KAVX2 computes a tile of 2 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_KAVX2 computes a tile of 2 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_KAVX2 computes a tile of 3 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_KAVX2 computes a tile of 4 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ6_KAVX2 expands a panel of Q6_K, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -222,32 +222,32 @@ func expandQ6_KAVX2(dst *float32, b *byte, stride int, k int)
 // direct1x16Q6_KAVX2 computes a tile of 1 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q6_KAVX2 computes a tile of 1 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q6_KAVX2 computes a tile of 2 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q6_KAVX2 computes a tile of 2 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q6_KAVX2 computes a tile of 3 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q6_KAVX2 computes a tile of 4 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandF16AVX512 expands a panel of F16, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -257,102 +257,102 @@ func expandF16AVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16F16AVX512 computes a tile of 1 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32F16AVX512 computes a tile of 1 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64F16AVX512 computes a tile of 1 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16F16AVX512 computes a tile of 2 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32F16AVX512 computes a tile of 2 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64F16AVX512 computes a tile of 2 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16F16AVX512 computes a tile of 3 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32F16AVX512 computes a tile of 3 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64F16AVX512 computes a tile of 3 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16F16AVX512 computes a tile of 4 rows and 1 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32F16AVX512 computes a tile of 4 rows and 2 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64F16AVX512 computes a tile of 4 rows and 4 panels of F16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16F16AVX512 computes a tile of 5 rows and 1 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32F16AVX512 computes a tile of 5 rows and 2 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16F16AVX512 computes a tile of 6 rows and 1 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32F16AVX512 computes a tile of 6 rows and 2 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16F16AVX512 computes a tile of 7 rows and 1 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32F16AVX512 computes a tile of 7 rows and 2 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16F16AVX512 computes a tile of 8 rows and 1 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32F16AVX512 computes a tile of 8 rows and 2 panels of F16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandBF16AVX512 expands a panel of BF16, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -362,102 +362,102 @@ func expandBF16AVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16BF16AVX512 computes a tile of 1 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32BF16AVX512 computes a tile of 1 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64BF16AVX512 computes a tile of 1 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16BF16AVX512 computes a tile of 2 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32BF16AVX512 computes a tile of 2 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64BF16AVX512 computes a tile of 2 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16BF16AVX512 computes a tile of 3 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32BF16AVX512 computes a tile of 3 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64BF16AVX512 computes a tile of 3 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16BF16AVX512 computes a tile of 4 rows and 1 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32BF16AVX512 computes a tile of 4 rows and 2 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64BF16AVX512 computes a tile of 4 rows and 4 panels of BF16, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16BF16AVX512 computes a tile of 5 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32BF16AVX512 computes a tile of 5 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16BF16AVX512 computes a tile of 6 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32BF16AVX512 computes a tile of 6 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16BF16AVX512 computes a tile of 7 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32BF16AVX512 computes a tile of 7 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16BF16AVX512 computes a tile of 8 rows and 1 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32BF16AVX512 computes a tile of 8 rows and 2 panels of BF16, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ8_0AVX512 expands a panel of Q8_0, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -467,102 +467,102 @@ func expandQ8_0AVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16Q8_0AVX512 computes a tile of 1 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q8_0AVX512 computes a tile of 1 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64Q8_0AVX512 computes a tile of 1 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q8_0AVX512 computes a tile of 2 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q8_0AVX512 computes a tile of 2 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64Q8_0AVX512 computes a tile of 2 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q8_0AVX512 computes a tile of 3 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32Q8_0AVX512 computes a tile of 3 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64Q8_0AVX512 computes a tile of 3 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q8_0AVX512 computes a tile of 4 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32Q8_0AVX512 computes a tile of 4 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64Q8_0AVX512 computes a tile of 4 rows and 4 panels of Q8_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16Q8_0AVX512 computes a tile of 5 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32Q8_0AVX512 computes a tile of 5 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16Q8_0AVX512 computes a tile of 6 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32Q8_0AVX512 computes a tile of 6 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16Q8_0AVX512 computes a tile of 7 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32Q8_0AVX512 computes a tile of 7 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16Q8_0AVX512 computes a tile of 8 rows and 1 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32Q8_0AVX512 computes a tile of 8 rows and 2 panels of Q8_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_0AVX512 expands a panel of Q4_0, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -572,102 +572,102 @@ func expandQ4_0AVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_0AVX512 computes a tile of 1 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_0AVX512 computes a tile of 1 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64Q4_0AVX512 computes a tile of 1 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_0AVX512 computes a tile of 2 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_0AVX512 computes a tile of 2 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64Q4_0AVX512 computes a tile of 2 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_0AVX512 computes a tile of 3 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32Q4_0AVX512 computes a tile of 3 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64Q4_0AVX512 computes a tile of 3 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_0AVX512 computes a tile of 4 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32Q4_0AVX512 computes a tile of 4 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64Q4_0AVX512 computes a tile of 4 rows and 4 panels of Q4_0, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16Q4_0AVX512 computes a tile of 5 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32Q4_0AVX512 computes a tile of 5 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16Q4_0AVX512 computes a tile of 6 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32Q4_0AVX512 computes a tile of 6 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16Q4_0AVX512 computes a tile of 7 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32Q4_0AVX512 computes a tile of 7 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16Q4_0AVX512 computes a tile of 8 rows and 1 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32Q4_0AVX512 computes a tile of 8 rows and 2 panels of Q4_0, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_1AVX512 expands a panel of Q4_1, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -677,102 +677,102 @@ func expandQ4_1AVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_1AVX512 computes a tile of 1 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_1AVX512 computes a tile of 1 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64Q4_1AVX512 computes a tile of 1 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_1AVX512 computes a tile of 2 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_1AVX512 computes a tile of 2 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64Q4_1AVX512 computes a tile of 2 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_1AVX512 computes a tile of 3 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32Q4_1AVX512 computes a tile of 3 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64Q4_1AVX512 computes a tile of 3 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_1AVX512 computes a tile of 4 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32Q4_1AVX512 computes a tile of 4 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64Q4_1AVX512 computes a tile of 4 rows and 4 panels of Q4_1, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16Q4_1AVX512 computes a tile of 5 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32Q4_1AVX512 computes a tile of 5 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16Q4_1AVX512 computes a tile of 6 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32Q4_1AVX512 computes a tile of 6 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16Q4_1AVX512 computes a tile of 7 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32Q4_1AVX512 computes a tile of 7 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16Q4_1AVX512 computes a tile of 8 rows and 1 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32Q4_1AVX512 computes a tile of 8 rows and 2 panels of Q4_1, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ4_KAVX512 expands a panel of Q4_K, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -782,102 +782,102 @@ func expandQ4_KAVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16Q4_KAVX512 computes a tile of 1 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q4_KAVX512 computes a tile of 1 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64Q4_KAVX512 computes a tile of 1 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q4_KAVX512 computes a tile of 2 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q4_KAVX512 computes a tile of 2 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64Q4_KAVX512 computes a tile of 2 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q4_KAVX512 computes a tile of 3 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32Q4_KAVX512 computes a tile of 3 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64Q4_KAVX512 computes a tile of 3 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q4_KAVX512 computes a tile of 4 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32Q4_KAVX512 computes a tile of 4 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64Q4_KAVX512 computes a tile of 4 rows and 4 panels of Q4_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16Q4_KAVX512 computes a tile of 5 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32Q4_KAVX512 computes a tile of 5 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16Q4_KAVX512 computes a tile of 6 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32Q4_KAVX512 computes a tile of 6 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16Q4_KAVX512 computes a tile of 7 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32Q4_KAVX512 computes a tile of 7 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16Q4_KAVX512 computes a tile of 8 rows and 1 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32Q4_KAVX512 computes a tile of 8 rows and 2 panels of Q4_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // expandQ6_KAVX512 expands a panel of Q6_K, its blocks stride bytes apart, to [k][16]float32.
 //
@@ -887,99 +887,99 @@ func expandQ6_KAVX512(dst *float32, b *byte, stride int, k int)
 // direct1x16Q6_KAVX512 computes a tile of 1 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x32Q6_KAVX512 computes a tile of 1 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct1x64Q6_KAVX512 computes a tile of 1 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct1x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct1x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x16Q6_KAVX512 computes a tile of 2 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x32Q6_KAVX512 computes a tile of 2 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct2x64Q6_KAVX512 computes a tile of 2 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct2x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct2x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x16Q6_KAVX512 computes a tile of 3 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x32Q6_KAVX512 computes a tile of 3 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct3x64Q6_KAVX512 computes a tile of 3 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct3x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct3x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x16Q6_KAVX512 computes a tile of 4 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x32Q6_KAVX512 computes a tile of 4 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
 // direct4x64Q6_KAVX512 computes a tile of 4 rows and 4 panels of Q6_K, the blocks of each stride bytes apart.
 //
 //go:noescape
-func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x16Q6_KAVX512 computes a tile of 5 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct5x32Q6_KAVX512 computes a tile of 5 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct5x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct5x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x16Q6_KAVX512 computes a tile of 6 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct6x32Q6_KAVX512 computes a tile of 6 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct6x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct6x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x16Q6_KAVX512 computes a tile of 7 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct7x32Q6_KAVX512 computes a tile of 7 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct7x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct7x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x16Q6_KAVX512 computes a tile of 8 rows and 1 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 
-// direct8x32Q6_KAVX512 computes a tile of 8 rows and 2 panels of Q6_K, the blocks of each stride bytes apart.
+// Meanwhile it brings the 16·k bytes from next on closer.
 //
 //go:noescape
-func direct8x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+func direct8x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)

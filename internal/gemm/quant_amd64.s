@@ -243,9 +243,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct1x16F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct1x16F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -319,9 +319,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct1x32F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct1x32F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -429,9 +429,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct2x16F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct2x16F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -530,9 +530,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct2x32F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct2x32F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -689,9 +689,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct3x16F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct3x16F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -815,9 +815,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16F16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, F16C, FMA3, MMX+
-TEXT ·direct4x16F16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct4x16F16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1035,9 +1035,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct1x16BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct1x16BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1121,9 +1121,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct1x32BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct1x32BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1251,9 +1251,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct2x16BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct2x16BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1362,9 +1362,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct2x32BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct2x32BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1541,9 +1541,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct3x16BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct3x16BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1677,9 +1677,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16BF16AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·direct4x16BF16AVX2(SB), NOSPLIT, $0-48
+TEXT ·direct4x16BF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -1935,9 +1935,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x16Q8_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct1x16Q8_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2055,9 +2055,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x32Q8_0AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct1x32Q8_0AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2267,9 +2267,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x16Q8_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct2x16Q8_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2424,9 +2424,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x32Q8_0AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct2x32Q8_0AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2709,9 +2709,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct3x16Q8_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct3x16Q8_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -2903,9 +2903,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q8_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct4x16Q8_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct4x16Q8_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3244,9 +3244,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x16Q4_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct1x16Q4_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3377,9 +3377,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x32Q4_0AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct1x32Q4_0AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3615,9 +3615,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x16Q4_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct2x16Q4_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -3785,9 +3785,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x32Q4_0AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct2x32Q4_0AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -4096,9 +4096,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct3x16Q4_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct3x16Q4_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -4303,9 +4303,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_0AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct4x16Q4_0AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct4x16Q4_0AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -4659,9 +4659,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x16Q4_1AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct1x16Q4_1AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -4794,9 +4794,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x32Q4_1AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct1x32Q4_1AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -5036,9 +5036,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x16Q4_1AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct2x16Q4_1AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -5208,9 +5208,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x32Q4_1AVX2(SB), NOSPLIT, $256-48
+TEXT ·direct2x32Q4_1AVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -5523,9 +5523,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct3x16Q4_1AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct3x16Q4_1AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -5732,9 +5732,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_1AVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct4x16Q4_1AVX2(SB), NOSPLIT, $128-48
+TEXT ·direct4x16Q4_1AVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -6111,9 +6111,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x16Q4_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct1x16Q4_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -6267,9 +6267,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x32Q4_KAVX2(SB), NOSPLIT, $256-48
+TEXT ·direct1x32Q4_KAVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -6544,9 +6544,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x16Q4_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct2x16Q4_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -6737,9 +6737,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x32Q4_KAVX2(SB), NOSPLIT, $256-48
+TEXT ·direct2x32Q4_KAVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -7087,9 +7087,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct3x16Q4_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct3x16Q4_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -7317,9 +7317,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct4x16Q4_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct4x16Q4_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -7694,9 +7694,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x16Q6_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct1x16Q6_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -7827,9 +7827,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct1x32Q6_KAVX2(SB), NOSPLIT, $256-48
+TEXT ·direct1x32Q6_KAVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -8058,9 +8058,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x16Q6_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct2x16Q6_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -8228,9 +8228,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct2x32Q6_KAVX2(SB), NOSPLIT, $256-48
+TEXT ·direct2x32Q6_KAVX2(SB), NOSPLIT, $256-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -8532,9 +8532,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct3x16Q6_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct3x16Q6_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -8739,9 +8739,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q6_KAVX2(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·direct4x16Q6_KAVX2(SB), NOSPLIT, $128-48
+TEXT ·direct4x16Q6_KAVX2(SB), NOSPLIT, $128-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9032,9 +9032,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9086,9 +9086,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9152,9 +9152,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9247,9 +9247,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9309,9 +9309,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9390,9 +9390,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9514,9 +9514,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9584,9 +9584,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9680,9 +9680,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9833,9 +9833,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -9911,9 +9911,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -10022,9 +10022,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -10204,57 +10204,60 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct5x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z5
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST (AX), Z5, Z0
 	VFMADD231PS.BCST 4(AX), Z5, Z1
 	VFMADD231PS.BCST 8(AX), Z5, Z2
 	VFMADD231PS.BCST 12(AX), Z5, Z3
 	VFMADD231PS.BCST 16(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST 20(AX), Z5, Z0
 	VFMADD231PS.BCST 24(AX), Z5, Z1
 	VFMADD231PS.BCST 28(AX), Z5, Z2
 	VFMADD231PS.BCST 32(AX), Z5, Z3
 	VFMADD231PS.BCST 36(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST 40(AX), Z5, Z0
 	VFMADD231PS.BCST 44(AX), Z5, Z1
 	VFMADD231PS.BCST 48(AX), Z5, Z2
 	VFMADD231PS.BCST 52(AX), Z5, Z3
 	VFMADD231PS.BCST 56(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST 60(AX), Z5, Z0
 	VFMADD231PS.BCST 64(AX), Z5, Z1
 	VFMADD231PS.BCST 68(AX), Z5, Z2
 	VFMADD231PS.BCST 72(AX), Z5, Z3
 	VFMADD231PS.BCST 76(AX), Z5, Z4
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000050, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10262,15 +10265,17 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z5
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST (AX), Z5, Z0
 	VFMADD231PS.BCST 4(AX), Z5, Z1
 	VFMADD231PS.BCST 8(AX), Z5, Z2
 	VFMADD231PS.BCST 12(AX), Z5, Z3
 	VFMADD231PS.BCST 16(AX), Z5, Z4
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000014, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10290,13 +10295,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct5x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10307,69 +10313,71 @@ TEXT ·direct5x32F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z10
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
 	VFMADD231PS.BCST 4(AX), Z10, Z2
 	VFMADD231PS.BCST 8(AX), Z10, Z4
 	VFMADD231PS.BCST 12(AX), Z10, Z6
 	VFMADD231PS.BCST 16(AX), Z10, Z8
-	VCVTPH2PS        32(DX), Z10
+	VCVTPH2PS        32(BX), Z10
 	VFMADD231PS.BCST (AX), Z10, Z1
 	VFMADD231PS.BCST 4(AX), Z10, Z3
 	VFMADD231PS.BCST 8(AX), Z10, Z5
 	VFMADD231PS.BCST 12(AX), Z10, Z7
 	VFMADD231PS.BCST 16(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z10
 	VFMADD231PS.BCST 20(AX), Z10, Z0
 	VFMADD231PS.BCST 24(AX), Z10, Z2
 	VFMADD231PS.BCST 28(AX), Z10, Z4
 	VFMADD231PS.BCST 32(AX), Z10, Z6
 	VFMADD231PS.BCST 36(AX), Z10, Z8
-	VCVTPH2PS        32(DX), Z10
+	VCVTPH2PS        32(BX), Z10
 	VFMADD231PS.BCST 20(AX), Z10, Z1
 	VFMADD231PS.BCST 24(AX), Z10, Z3
 	VFMADD231PS.BCST 28(AX), Z10, Z5
 	VFMADD231PS.BCST 32(AX), Z10, Z7
 	VFMADD231PS.BCST 36(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z10
 	VFMADD231PS.BCST 40(AX), Z10, Z0
 	VFMADD231PS.BCST 44(AX), Z10, Z2
 	VFMADD231PS.BCST 48(AX), Z10, Z4
 	VFMADD231PS.BCST 52(AX), Z10, Z6
 	VFMADD231PS.BCST 56(AX), Z10, Z8
-	VCVTPH2PS        32(DX), Z10
+	VCVTPH2PS        32(BX), Z10
 	VFMADD231PS.BCST 40(AX), Z10, Z1
 	VFMADD231PS.BCST 44(AX), Z10, Z3
 	VFMADD231PS.BCST 48(AX), Z10, Z5
 	VFMADD231PS.BCST 52(AX), Z10, Z7
 	VFMADD231PS.BCST 56(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z10
 	VFMADD231PS.BCST 60(AX), Z10, Z0
 	VFMADD231PS.BCST 64(AX), Z10, Z2
 	VFMADD231PS.BCST 68(AX), Z10, Z4
 	VFMADD231PS.BCST 72(AX), Z10, Z6
 	VFMADD231PS.BCST 76(AX), Z10, Z8
-	VCVTPH2PS        32(DX), Z10
+	VCVTPH2PS        32(BX), Z10
 	VFMADD231PS.BCST 60(AX), Z10, Z1
 	VFMADD231PS.BCST 64(AX), Z10, Z3
 	VFMADD231PS.BCST 68(AX), Z10, Z5
 	VFMADD231PS.BCST 72(AX), Z10, Z7
 	VFMADD231PS.BCST 76(AX), Z10, Z9
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000050, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10377,21 +10385,23 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z10
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
 	VFMADD231PS.BCST 4(AX), Z10, Z2
 	VFMADD231PS.BCST 8(AX), Z10, Z4
 	VFMADD231PS.BCST 12(AX), Z10, Z6
 	VFMADD231PS.BCST 16(AX), Z10, Z8
-	VCVTPH2PS        32(DX), Z10
+	VCVTPH2PS        32(BX), Z10
 	VFMADD231PS.BCST (AX), Z10, Z1
 	VFMADD231PS.BCST 4(AX), Z10, Z3
 	VFMADD231PS.BCST 8(AX), Z10, Z5
 	VFMADD231PS.BCST 12(AX), Z10, Z7
 	VFMADD231PS.BCST 16(AX), Z10, Z9
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000014, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10416,62 +10426,65 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct6x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z6
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
 	VFMADD231PS.BCST 4(AX), Z6, Z1
 	VFMADD231PS.BCST 8(AX), Z6, Z2
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
 	VFMADD231PS.BCST 20(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST 24(AX), Z6, Z0
 	VFMADD231PS.BCST 28(AX), Z6, Z1
 	VFMADD231PS.BCST 32(AX), Z6, Z2
 	VFMADD231PS.BCST 36(AX), Z6, Z3
 	VFMADD231PS.BCST 40(AX), Z6, Z4
 	VFMADD231PS.BCST 44(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST 48(AX), Z6, Z0
 	VFMADD231PS.BCST 52(AX), Z6, Z1
 	VFMADD231PS.BCST 56(AX), Z6, Z2
 	VFMADD231PS.BCST 60(AX), Z6, Z3
 	VFMADD231PS.BCST 64(AX), Z6, Z4
 	VFMADD231PS.BCST 68(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST 72(AX), Z6, Z0
 	VFMADD231PS.BCST 76(AX), Z6, Z1
 	VFMADD231PS.BCST 80(AX), Z6, Z2
 	VFMADD231PS.BCST 84(AX), Z6, Z3
 	VFMADD231PS.BCST 88(AX), Z6, Z4
 	VFMADD231PS.BCST 92(AX), Z6, Z5
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000060, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10479,16 +10492,18 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z6
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
 	VFMADD231PS.BCST 4(AX), Z6, Z1
 	VFMADD231PS.BCST 8(AX), Z6, Z2
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
 	VFMADD231PS.BCST 20(AX), Z6, Z5
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000018, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10510,13 +10525,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct6x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10529,77 +10545,79 @@ TEXT ·direct6x32F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z12
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
 	VFMADD231PS.BCST 4(AX), Z12, Z2
 	VFMADD231PS.BCST 8(AX), Z12, Z4
 	VFMADD231PS.BCST 12(AX), Z12, Z6
 	VFMADD231PS.BCST 16(AX), Z12, Z8
 	VFMADD231PS.BCST 20(AX), Z12, Z10
-	VCVTPH2PS        32(DX), Z12
+	VCVTPH2PS        32(BX), Z12
 	VFMADD231PS.BCST (AX), Z12, Z1
 	VFMADD231PS.BCST 4(AX), Z12, Z3
 	VFMADD231PS.BCST 8(AX), Z12, Z5
 	VFMADD231PS.BCST 12(AX), Z12, Z7
 	VFMADD231PS.BCST 16(AX), Z12, Z9
 	VFMADD231PS.BCST 20(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z12
 	VFMADD231PS.BCST 24(AX), Z12, Z0
 	VFMADD231PS.BCST 28(AX), Z12, Z2
 	VFMADD231PS.BCST 32(AX), Z12, Z4
 	VFMADD231PS.BCST 36(AX), Z12, Z6
 	VFMADD231PS.BCST 40(AX), Z12, Z8
 	VFMADD231PS.BCST 44(AX), Z12, Z10
-	VCVTPH2PS        32(DX), Z12
+	VCVTPH2PS        32(BX), Z12
 	VFMADD231PS.BCST 24(AX), Z12, Z1
 	VFMADD231PS.BCST 28(AX), Z12, Z3
 	VFMADD231PS.BCST 32(AX), Z12, Z5
 	VFMADD231PS.BCST 36(AX), Z12, Z7
 	VFMADD231PS.BCST 40(AX), Z12, Z9
 	VFMADD231PS.BCST 44(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z12
 	VFMADD231PS.BCST 48(AX), Z12, Z0
 	VFMADD231PS.BCST 52(AX), Z12, Z2
 	VFMADD231PS.BCST 56(AX), Z12, Z4
 	VFMADD231PS.BCST 60(AX), Z12, Z6
 	VFMADD231PS.BCST 64(AX), Z12, Z8
 	VFMADD231PS.BCST 68(AX), Z12, Z10
-	VCVTPH2PS        32(DX), Z12
+	VCVTPH2PS        32(BX), Z12
 	VFMADD231PS.BCST 48(AX), Z12, Z1
 	VFMADD231PS.BCST 52(AX), Z12, Z3
 	VFMADD231PS.BCST 56(AX), Z12, Z5
 	VFMADD231PS.BCST 60(AX), Z12, Z7
 	VFMADD231PS.BCST 64(AX), Z12, Z9
 	VFMADD231PS.BCST 68(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z12
 	VFMADD231PS.BCST 72(AX), Z12, Z0
 	VFMADD231PS.BCST 76(AX), Z12, Z2
 	VFMADD231PS.BCST 80(AX), Z12, Z4
 	VFMADD231PS.BCST 84(AX), Z12, Z6
 	VFMADD231PS.BCST 88(AX), Z12, Z8
 	VFMADD231PS.BCST 92(AX), Z12, Z10
-	VCVTPH2PS        32(DX), Z12
+	VCVTPH2PS        32(BX), Z12
 	VFMADD231PS.BCST 72(AX), Z12, Z1
 	VFMADD231PS.BCST 76(AX), Z12, Z3
 	VFMADD231PS.BCST 80(AX), Z12, Z5
 	VFMADD231PS.BCST 84(AX), Z12, Z7
 	VFMADD231PS.BCST 88(AX), Z12, Z9
 	VFMADD231PS.BCST 92(AX), Z12, Z11
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000060, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10607,23 +10625,25 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z12
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
 	VFMADD231PS.BCST 4(AX), Z12, Z2
 	VFMADD231PS.BCST 8(AX), Z12, Z4
 	VFMADD231PS.BCST 12(AX), Z12, Z6
 	VFMADD231PS.BCST 16(AX), Z12, Z8
 	VFMADD231PS.BCST 20(AX), Z12, Z10
-	VCVTPH2PS        32(DX), Z12
+	VCVTPH2PS        32(BX), Z12
 	VFMADD231PS.BCST (AX), Z12, Z1
 	VFMADD231PS.BCST 4(AX), Z12, Z3
 	VFMADD231PS.BCST 8(AX), Z12, Z5
 	VFMADD231PS.BCST 12(AX), Z12, Z7
 	VFMADD231PS.BCST 16(AX), Z12, Z9
 	VFMADD231PS.BCST 20(AX), Z12, Z11
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000018, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10651,13 +10671,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct7x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10665,13 +10686,13 @@ TEXT ·direct7x16F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z7
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
 	VFMADD231PS.BCST 4(AX), Z7, Z1
 	VFMADD231PS.BCST 8(AX), Z7, Z2
@@ -10679,9 +10700,9 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
 	VFMADD231PS.BCST 24(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z7
 	VFMADD231PS.BCST 28(AX), Z7, Z0
 	VFMADD231PS.BCST 32(AX), Z7, Z1
 	VFMADD231PS.BCST 36(AX), Z7, Z2
@@ -10689,9 +10710,9 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z7, Z4
 	VFMADD231PS.BCST 48(AX), Z7, Z5
 	VFMADD231PS.BCST 52(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z7
 	VFMADD231PS.BCST 56(AX), Z7, Z0
 	VFMADD231PS.BCST 60(AX), Z7, Z1
 	VFMADD231PS.BCST 64(AX), Z7, Z2
@@ -10699,9 +10720,9 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z7, Z4
 	VFMADD231PS.BCST 76(AX), Z7, Z5
 	VFMADD231PS.BCST 80(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z7
 	VFMADD231PS.BCST 84(AX), Z7, Z0
 	VFMADD231PS.BCST 88(AX), Z7, Z1
 	VFMADD231PS.BCST 92(AX), Z7, Z2
@@ -10709,9 +10730,11 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z7, Z4
 	VFMADD231PS.BCST 104(AX), Z7, Z5
 	VFMADD231PS.BCST 108(AX), Z7, Z6
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000070, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10719,8 +10742,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z7
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
 	VFMADD231PS.BCST 4(AX), Z7, Z1
 	VFMADD231PS.BCST 8(AX), Z7, Z2
@@ -10728,8 +10751,10 @@ one:
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
 	VFMADD231PS.BCST 24(AX), Z7, Z6
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x0000001c, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10753,13 +10778,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct7x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10774,13 +10800,13 @@ TEXT ·direct7x32F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z14
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z14
 	VFMADD231PS.BCST (AX), Z14, Z0
 	VFMADD231PS.BCST 4(AX), Z14, Z2
 	VFMADD231PS.BCST 8(AX), Z14, Z4
@@ -10788,7 +10814,7 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z14, Z8
 	VFMADD231PS.BCST 20(AX), Z14, Z10
 	VFMADD231PS.BCST 24(AX), Z14, Z12
-	VCVTPH2PS        32(DX), Z14
+	VCVTPH2PS        32(BX), Z14
 	VFMADD231PS.BCST (AX), Z14, Z1
 	VFMADD231PS.BCST 4(AX), Z14, Z3
 	VFMADD231PS.BCST 8(AX), Z14, Z5
@@ -10796,9 +10822,9 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z14, Z9
 	VFMADD231PS.BCST 20(AX), Z14, Z11
 	VFMADD231PS.BCST 24(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z14
 	VFMADD231PS.BCST 28(AX), Z14, Z0
 	VFMADD231PS.BCST 32(AX), Z14, Z2
 	VFMADD231PS.BCST 36(AX), Z14, Z4
@@ -10806,7 +10832,7 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z14, Z8
 	VFMADD231PS.BCST 48(AX), Z14, Z10
 	VFMADD231PS.BCST 52(AX), Z14, Z12
-	VCVTPH2PS        32(DX), Z14
+	VCVTPH2PS        32(BX), Z14
 	VFMADD231PS.BCST 28(AX), Z14, Z1
 	VFMADD231PS.BCST 32(AX), Z14, Z3
 	VFMADD231PS.BCST 36(AX), Z14, Z5
@@ -10814,9 +10840,9 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z14, Z9
 	VFMADD231PS.BCST 48(AX), Z14, Z11
 	VFMADD231PS.BCST 52(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z14
 	VFMADD231PS.BCST 56(AX), Z14, Z0
 	VFMADD231PS.BCST 60(AX), Z14, Z2
 	VFMADD231PS.BCST 64(AX), Z14, Z4
@@ -10824,7 +10850,7 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z14, Z8
 	VFMADD231PS.BCST 76(AX), Z14, Z10
 	VFMADD231PS.BCST 80(AX), Z14, Z12
-	VCVTPH2PS        32(DX), Z14
+	VCVTPH2PS        32(BX), Z14
 	VFMADD231PS.BCST 56(AX), Z14, Z1
 	VFMADD231PS.BCST 60(AX), Z14, Z3
 	VFMADD231PS.BCST 64(AX), Z14, Z5
@@ -10832,9 +10858,9 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z14, Z9
 	VFMADD231PS.BCST 76(AX), Z14, Z11
 	VFMADD231PS.BCST 80(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z14
 	VFMADD231PS.BCST 84(AX), Z14, Z0
 	VFMADD231PS.BCST 88(AX), Z14, Z2
 	VFMADD231PS.BCST 92(AX), Z14, Z4
@@ -10842,7 +10868,7 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z14, Z8
 	VFMADD231PS.BCST 104(AX), Z14, Z10
 	VFMADD231PS.BCST 108(AX), Z14, Z12
-	VCVTPH2PS        32(DX), Z14
+	VCVTPH2PS        32(BX), Z14
 	VFMADD231PS.BCST 84(AX), Z14, Z1
 	VFMADD231PS.BCST 88(AX), Z14, Z3
 	VFMADD231PS.BCST 92(AX), Z14, Z5
@@ -10850,9 +10876,11 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z14, Z9
 	VFMADD231PS.BCST 104(AX), Z14, Z11
 	VFMADD231PS.BCST 108(AX), Z14, Z13
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000070, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10860,8 +10888,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z14
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z14
 	VFMADD231PS.BCST (AX), Z14, Z0
 	VFMADD231PS.BCST 4(AX), Z14, Z2
 	VFMADD231PS.BCST 8(AX), Z14, Z4
@@ -10869,7 +10897,7 @@ one:
 	VFMADD231PS.BCST 16(AX), Z14, Z8
 	VFMADD231PS.BCST 20(AX), Z14, Z10
 	VFMADD231PS.BCST 24(AX), Z14, Z12
-	VCVTPH2PS        32(DX), Z14
+	VCVTPH2PS        32(BX), Z14
 	VFMADD231PS.BCST (AX), Z14, Z1
 	VFMADD231PS.BCST 4(AX), Z14, Z3
 	VFMADD231PS.BCST 8(AX), Z14, Z5
@@ -10877,8 +10905,10 @@ one:
 	VFMADD231PS.BCST 16(AX), Z14, Z9
 	VFMADD231PS.BCST 20(AX), Z14, Z11
 	VFMADD231PS.BCST 24(AX), Z14, Z13
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x0000001c, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -10909,13 +10939,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct8x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10924,13 +10955,13 @@ TEXT ·direct8x16F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z8
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
 	VFMADD231PS.BCST 4(AX), Z8, Z1
 	VFMADD231PS.BCST 8(AX), Z8, Z2
@@ -10939,9 +10970,9 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
 	VFMADD231PS.BCST 28(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z8
 	VFMADD231PS.BCST 32(AX), Z8, Z0
 	VFMADD231PS.BCST 36(AX), Z8, Z1
 	VFMADD231PS.BCST 40(AX), Z8, Z2
@@ -10950,9 +10981,9 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z8, Z5
 	VFMADD231PS.BCST 56(AX), Z8, Z6
 	VFMADD231PS.BCST 60(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z8
 	VFMADD231PS.BCST 64(AX), Z8, Z0
 	VFMADD231PS.BCST 68(AX), Z8, Z1
 	VFMADD231PS.BCST 72(AX), Z8, Z2
@@ -10961,9 +10992,9 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z8, Z5
 	VFMADD231PS.BCST 88(AX), Z8, Z6
 	VFMADD231PS.BCST 92(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z8
 	VFMADD231PS.BCST 96(AX), Z8, Z0
 	VFMADD231PS.BCST 100(AX), Z8, Z1
 	VFMADD231PS.BCST 104(AX), Z8, Z2
@@ -10972,9 +11003,11 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z8, Z5
 	VFMADD231PS.BCST 120(AX), Z8, Z6
 	VFMADD231PS.BCST 124(AX), Z8, Z7
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000080, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -10982,8 +11015,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z8
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
 	VFMADD231PS.BCST 4(AX), Z8, Z1
 	VFMADD231PS.BCST 8(AX), Z8, Z2
@@ -10992,8 +11025,10 @@ one:
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
 	VFMADD231PS.BCST 28(AX), Z8, Z7
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000020, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -11019,13 +11054,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct8x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32F16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32F16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32F16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -11042,13 +11078,13 @@ TEXT ·direct8x32F16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z16
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z2
 	VFMADD231PS.BCST 8(AX), Z16, Z4
@@ -11057,7 +11093,7 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z16, Z10
 	VFMADD231PS.BCST 24(AX), Z16, Z12
 	VFMADD231PS.BCST 28(AX), Z16, Z14
-	VCVTPH2PS        32(DX), Z16
+	VCVTPH2PS        32(BX), Z16
 	VFMADD231PS.BCST (AX), Z16, Z1
 	VFMADD231PS.BCST 4(AX), Z16, Z3
 	VFMADD231PS.BCST 8(AX), Z16, Z5
@@ -11066,9 +11102,9 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z16, Z11
 	VFMADD231PS.BCST 24(AX), Z16, Z13
 	VFMADD231PS.BCST 28(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z16
 	VFMADD231PS.BCST 32(AX), Z16, Z0
 	VFMADD231PS.BCST 36(AX), Z16, Z2
 	VFMADD231PS.BCST 40(AX), Z16, Z4
@@ -11077,7 +11113,7 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z16, Z10
 	VFMADD231PS.BCST 56(AX), Z16, Z12
 	VFMADD231PS.BCST 60(AX), Z16, Z14
-	VCVTPH2PS        32(DX), Z16
+	VCVTPH2PS        32(BX), Z16
 	VFMADD231PS.BCST 32(AX), Z16, Z1
 	VFMADD231PS.BCST 36(AX), Z16, Z3
 	VFMADD231PS.BCST 40(AX), Z16, Z5
@@ -11086,9 +11122,9 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z16, Z11
 	VFMADD231PS.BCST 56(AX), Z16, Z13
 	VFMADD231PS.BCST 60(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z16
 	VFMADD231PS.BCST 64(AX), Z16, Z0
 	VFMADD231PS.BCST 68(AX), Z16, Z2
 	VFMADD231PS.BCST 72(AX), Z16, Z4
@@ -11097,7 +11133,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z16, Z10
 	VFMADD231PS.BCST 88(AX), Z16, Z12
 	VFMADD231PS.BCST 92(AX), Z16, Z14
-	VCVTPH2PS        32(DX), Z16
+	VCVTPH2PS        32(BX), Z16
 	VFMADD231PS.BCST 64(AX), Z16, Z1
 	VFMADD231PS.BCST 68(AX), Z16, Z3
 	VFMADD231PS.BCST 72(AX), Z16, Z5
@@ -11106,9 +11142,9 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z16, Z11
 	VFMADD231PS.BCST 88(AX), Z16, Z13
 	VFMADD231PS.BCST 92(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z16
 	VFMADD231PS.BCST 96(AX), Z16, Z0
 	VFMADD231PS.BCST 100(AX), Z16, Z2
 	VFMADD231PS.BCST 104(AX), Z16, Z4
@@ -11117,7 +11153,7 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z16, Z10
 	VFMADD231PS.BCST 120(AX), Z16, Z12
 	VFMADD231PS.BCST 124(AX), Z16, Z14
-	VCVTPH2PS        32(DX), Z16
+	VCVTPH2PS        32(BX), Z16
 	VFMADD231PS.BCST 96(AX), Z16, Z1
 	VFMADD231PS.BCST 100(AX), Z16, Z3
 	VFMADD231PS.BCST 104(AX), Z16, Z5
@@ -11126,9 +11162,11 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z16, Z11
 	VFMADD231PS.BCST 120(AX), Z16, Z13
 	VFMADD231PS.BCST 124(AX), Z16, Z15
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000080, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -11136,8 +11174,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VCVTPH2PS        (DX), Z16
+	PREFETCHT0       8192(BX)
+	VCVTPH2PS        (BX), Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z2
 	VFMADD231PS.BCST 8(AX), Z16, Z4
@@ -11146,7 +11184,7 @@ one:
 	VFMADD231PS.BCST 20(AX), Z16, Z10
 	VFMADD231PS.BCST 24(AX), Z16, Z12
 	VFMADD231PS.BCST 28(AX), Z16, Z14
-	VCVTPH2PS        32(DX), Z16
+	VCVTPH2PS        32(BX), Z16
 	VFMADD231PS.BCST (AX), Z16, Z1
 	VFMADD231PS.BCST 4(AX), Z16, Z3
 	VFMADD231PS.BCST 8(AX), Z16, Z5
@@ -11155,8 +11193,10 @@ one:
 	VFMADD231PS.BCST 20(AX), Z16, Z11
 	VFMADD231PS.BCST 24(AX), Z16, Z13
 	VFMADD231PS.BCST 28(AX), Z16, Z15
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000020, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -11244,9 +11284,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11303,9 +11343,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11379,9 +11419,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct1x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11494,9 +11534,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11561,9 +11601,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11652,9 +11692,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct2x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11796,9 +11836,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11871,9 +11911,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -11977,9 +12017,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct3x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -12150,9 +12190,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -12233,9 +12273,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -12354,9 +12394,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -12556,61 +12596,64 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct5x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z5
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z5
 	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST (AX), Z5, Z0
 	VFMADD231PS.BCST 4(AX), Z5, Z1
 	VFMADD231PS.BCST 8(AX), Z5, Z2
 	VFMADD231PS.BCST 12(AX), Z5, Z3
 	VFMADD231PS.BCST 16(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z5
 	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST 20(AX), Z5, Z0
 	VFMADD231PS.BCST 24(AX), Z5, Z1
 	VFMADD231PS.BCST 28(AX), Z5, Z2
 	VFMADD231PS.BCST 32(AX), Z5, Z3
 	VFMADD231PS.BCST 36(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z5
 	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST 40(AX), Z5, Z0
 	VFMADD231PS.BCST 44(AX), Z5, Z1
 	VFMADD231PS.BCST 48(AX), Z5, Z2
 	VFMADD231PS.BCST 52(AX), Z5, Z3
 	VFMADD231PS.BCST 56(AX), Z5, Z4
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z5
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z5
 	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST 60(AX), Z5, Z0
 	VFMADD231PS.BCST 64(AX), Z5, Z1
 	VFMADD231PS.BCST 68(AX), Z5, Z2
 	VFMADD231PS.BCST 72(AX), Z5, Z3
 	VFMADD231PS.BCST 76(AX), Z5, Z4
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000050, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -12618,16 +12661,18 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z5
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z5
 	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST (AX), Z5, Z0
 	VFMADD231PS.BCST 4(AX), Z5, Z1
 	VFMADD231PS.BCST 8(AX), Z5, Z2
 	VFMADD231PS.BCST 12(AX), Z5, Z3
 	VFMADD231PS.BCST 16(AX), Z5, Z4
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000014, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -12647,13 +12692,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct5x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -12664,77 +12710,79 @@ TEXT ·direct5x32BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z10
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
 	VFMADD231PS.BCST 4(AX), Z10, Z2
 	VFMADD231PS.BCST 8(AX), Z10, Z4
 	VFMADD231PS.BCST 12(AX), Z10, Z6
 	VFMADD231PS.BCST 16(AX), Z10, Z8
-	VPMOVZXWD        32(DX), Z10
+	VPMOVZXWD        32(BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST (AX), Z10, Z1
 	VFMADD231PS.BCST 4(AX), Z10, Z3
 	VFMADD231PS.BCST 8(AX), Z10, Z5
 	VFMADD231PS.BCST 12(AX), Z10, Z7
 	VFMADD231PS.BCST 16(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 20(AX), Z10, Z0
 	VFMADD231PS.BCST 24(AX), Z10, Z2
 	VFMADD231PS.BCST 28(AX), Z10, Z4
 	VFMADD231PS.BCST 32(AX), Z10, Z6
 	VFMADD231PS.BCST 36(AX), Z10, Z8
-	VPMOVZXWD        32(DX), Z10
+	VPMOVZXWD        32(BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 20(AX), Z10, Z1
 	VFMADD231PS.BCST 24(AX), Z10, Z3
 	VFMADD231PS.BCST 28(AX), Z10, Z5
 	VFMADD231PS.BCST 32(AX), Z10, Z7
 	VFMADD231PS.BCST 36(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 40(AX), Z10, Z0
 	VFMADD231PS.BCST 44(AX), Z10, Z2
 	VFMADD231PS.BCST 48(AX), Z10, Z4
 	VFMADD231PS.BCST 52(AX), Z10, Z6
 	VFMADD231PS.BCST 56(AX), Z10, Z8
-	VPMOVZXWD        32(DX), Z10
+	VPMOVZXWD        32(BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 40(AX), Z10, Z1
 	VFMADD231PS.BCST 44(AX), Z10, Z3
 	VFMADD231PS.BCST 48(AX), Z10, Z5
 	VFMADD231PS.BCST 52(AX), Z10, Z7
 	VFMADD231PS.BCST 56(AX), Z10, Z9
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z10
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 60(AX), Z10, Z0
 	VFMADD231PS.BCST 64(AX), Z10, Z2
 	VFMADD231PS.BCST 68(AX), Z10, Z4
 	VFMADD231PS.BCST 72(AX), Z10, Z6
 	VFMADD231PS.BCST 76(AX), Z10, Z8
-	VPMOVZXWD        32(DX), Z10
+	VPMOVZXWD        32(BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST 60(AX), Z10, Z1
 	VFMADD231PS.BCST 64(AX), Z10, Z3
 	VFMADD231PS.BCST 68(AX), Z10, Z5
 	VFMADD231PS.BCST 72(AX), Z10, Z7
 	VFMADD231PS.BCST 76(AX), Z10, Z9
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000050, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -12742,23 +12790,25 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z10
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
 	VFMADD231PS.BCST 4(AX), Z10, Z2
 	VFMADD231PS.BCST 8(AX), Z10, Z4
 	VFMADD231PS.BCST 12(AX), Z10, Z6
 	VFMADD231PS.BCST 16(AX), Z10, Z8
-	VPMOVZXWD        32(DX), Z10
+	VPMOVZXWD        32(BX), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST (AX), Z10, Z1
 	VFMADD231PS.BCST 4(AX), Z10, Z3
 	VFMADD231PS.BCST 8(AX), Z10, Z5
 	VFMADD231PS.BCST 12(AX), Z10, Z7
 	VFMADD231PS.BCST 16(AX), Z10, Z9
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000014, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -12783,26 +12833,27 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct6x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z6
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z6
 	VPSLLD           $0x10, Z6, Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
 	VFMADD231PS.BCST 4(AX), Z6, Z1
@@ -12810,9 +12861,9 @@ turn:
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
 	VFMADD231PS.BCST 20(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z6
 	VPSLLD           $0x10, Z6, Z6
 	VFMADD231PS.BCST 24(AX), Z6, Z0
 	VFMADD231PS.BCST 28(AX), Z6, Z1
@@ -12820,9 +12871,9 @@ turn:
 	VFMADD231PS.BCST 36(AX), Z6, Z3
 	VFMADD231PS.BCST 40(AX), Z6, Z4
 	VFMADD231PS.BCST 44(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z6
 	VPSLLD           $0x10, Z6, Z6
 	VFMADD231PS.BCST 48(AX), Z6, Z0
 	VFMADD231PS.BCST 52(AX), Z6, Z1
@@ -12830,9 +12881,9 @@ turn:
 	VFMADD231PS.BCST 60(AX), Z6, Z3
 	VFMADD231PS.BCST 64(AX), Z6, Z4
 	VFMADD231PS.BCST 68(AX), Z6, Z5
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z6
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z6
 	VPSLLD           $0x10, Z6, Z6
 	VFMADD231PS.BCST 72(AX), Z6, Z0
 	VFMADD231PS.BCST 76(AX), Z6, Z1
@@ -12840,9 +12891,11 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z6, Z3
 	VFMADD231PS.BCST 88(AX), Z6, Z4
 	VFMADD231PS.BCST 92(AX), Z6, Z5
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000060, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -12850,8 +12903,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z6
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z6
 	VPSLLD           $0x10, Z6, Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
 	VFMADD231PS.BCST 4(AX), Z6, Z1
@@ -12859,8 +12912,10 @@ one:
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
 	VFMADD231PS.BCST 20(AX), Z6, Z5
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000018, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -12882,13 +12937,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct6x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -12901,13 +12957,13 @@ TEXT ·direct6x32BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z12
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
 	VFMADD231PS.BCST 4(AX), Z12, Z2
@@ -12915,7 +12971,7 @@ turn:
 	VFMADD231PS.BCST 12(AX), Z12, Z6
 	VFMADD231PS.BCST 16(AX), Z12, Z8
 	VFMADD231PS.BCST 20(AX), Z12, Z10
-	VPMOVZXWD        32(DX), Z12
+	VPMOVZXWD        32(BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (AX), Z12, Z1
 	VFMADD231PS.BCST 4(AX), Z12, Z3
@@ -12923,9 +12979,9 @@ turn:
 	VFMADD231PS.BCST 12(AX), Z12, Z7
 	VFMADD231PS.BCST 16(AX), Z12, Z9
 	VFMADD231PS.BCST 20(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 24(AX), Z12, Z0
 	VFMADD231PS.BCST 28(AX), Z12, Z2
@@ -12933,7 +12989,7 @@ turn:
 	VFMADD231PS.BCST 36(AX), Z12, Z6
 	VFMADD231PS.BCST 40(AX), Z12, Z8
 	VFMADD231PS.BCST 44(AX), Z12, Z10
-	VPMOVZXWD        32(DX), Z12
+	VPMOVZXWD        32(BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 24(AX), Z12, Z1
 	VFMADD231PS.BCST 28(AX), Z12, Z3
@@ -12941,9 +12997,9 @@ turn:
 	VFMADD231PS.BCST 36(AX), Z12, Z7
 	VFMADD231PS.BCST 40(AX), Z12, Z9
 	VFMADD231PS.BCST 44(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 48(AX), Z12, Z0
 	VFMADD231PS.BCST 52(AX), Z12, Z2
@@ -12951,7 +13007,7 @@ turn:
 	VFMADD231PS.BCST 60(AX), Z12, Z6
 	VFMADD231PS.BCST 64(AX), Z12, Z8
 	VFMADD231PS.BCST 68(AX), Z12, Z10
-	VPMOVZXWD        32(DX), Z12
+	VPMOVZXWD        32(BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 48(AX), Z12, Z1
 	VFMADD231PS.BCST 52(AX), Z12, Z3
@@ -12959,9 +13015,9 @@ turn:
 	VFMADD231PS.BCST 60(AX), Z12, Z7
 	VFMADD231PS.BCST 64(AX), Z12, Z9
 	VFMADD231PS.BCST 68(AX), Z12, Z11
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z12
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 72(AX), Z12, Z0
 	VFMADD231PS.BCST 76(AX), Z12, Z2
@@ -12969,7 +13025,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z12, Z6
 	VFMADD231PS.BCST 88(AX), Z12, Z8
 	VFMADD231PS.BCST 92(AX), Z12, Z10
-	VPMOVZXWD        32(DX), Z12
+	VPMOVZXWD        32(BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST 72(AX), Z12, Z1
 	VFMADD231PS.BCST 76(AX), Z12, Z3
@@ -12977,9 +13033,11 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z12, Z7
 	VFMADD231PS.BCST 88(AX), Z12, Z9
 	VFMADD231PS.BCST 92(AX), Z12, Z11
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000060, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -12987,8 +13045,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z12
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
 	VFMADD231PS.BCST 4(AX), Z12, Z2
@@ -12996,7 +13054,7 @@ one:
 	VFMADD231PS.BCST 12(AX), Z12, Z6
 	VFMADD231PS.BCST 16(AX), Z12, Z8
 	VFMADD231PS.BCST 20(AX), Z12, Z10
-	VPMOVZXWD        32(DX), Z12
+	VPMOVZXWD        32(BX), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (AX), Z12, Z1
 	VFMADD231PS.BCST 4(AX), Z12, Z3
@@ -13004,8 +13062,10 @@ one:
 	VFMADD231PS.BCST 12(AX), Z12, Z7
 	VFMADD231PS.BCST 16(AX), Z12, Z9
 	VFMADD231PS.BCST 20(AX), Z12, Z11
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000018, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -13033,13 +13093,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct7x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -13047,13 +13108,13 @@ TEXT ·direct7x16BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z7
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
 	VFMADD231PS.BCST 4(AX), Z7, Z1
@@ -13062,9 +13123,9 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
 	VFMADD231PS.BCST 24(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST 28(AX), Z7, Z0
 	VFMADD231PS.BCST 32(AX), Z7, Z1
@@ -13073,9 +13134,9 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z7, Z4
 	VFMADD231PS.BCST 48(AX), Z7, Z5
 	VFMADD231PS.BCST 52(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST 56(AX), Z7, Z0
 	VFMADD231PS.BCST 60(AX), Z7, Z1
@@ -13084,9 +13145,9 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z7, Z4
 	VFMADD231PS.BCST 76(AX), Z7, Z5
 	VFMADD231PS.BCST 80(AX), Z7, Z6
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z7
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST 84(AX), Z7, Z0
 	VFMADD231PS.BCST 88(AX), Z7, Z1
@@ -13095,9 +13156,11 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z7, Z4
 	VFMADD231PS.BCST 104(AX), Z7, Z5
 	VFMADD231PS.BCST 108(AX), Z7, Z6
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000070, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -13105,8 +13168,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z7
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
 	VFMADD231PS.BCST 4(AX), Z7, Z1
@@ -13115,8 +13178,10 @@ one:
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
 	VFMADD231PS.BCST 24(AX), Z7, Z6
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x0000001c, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -13140,13 +13205,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct7x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -13161,13 +13227,13 @@ TEXT ·direct7x32BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z14
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST (AX), Z14, Z0
 	VFMADD231PS.BCST 4(AX), Z14, Z2
@@ -13176,7 +13242,7 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z14, Z8
 	VFMADD231PS.BCST 20(AX), Z14, Z10
 	VFMADD231PS.BCST 24(AX), Z14, Z12
-	VPMOVZXWD        32(DX), Z14
+	VPMOVZXWD        32(BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST (AX), Z14, Z1
 	VFMADD231PS.BCST 4(AX), Z14, Z3
@@ -13185,9 +13251,9 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z14, Z9
 	VFMADD231PS.BCST 20(AX), Z14, Z11
 	VFMADD231PS.BCST 24(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 28(AX), Z14, Z0
 	VFMADD231PS.BCST 32(AX), Z14, Z2
@@ -13196,7 +13262,7 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z14, Z8
 	VFMADD231PS.BCST 48(AX), Z14, Z10
 	VFMADD231PS.BCST 52(AX), Z14, Z12
-	VPMOVZXWD        32(DX), Z14
+	VPMOVZXWD        32(BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 28(AX), Z14, Z1
 	VFMADD231PS.BCST 32(AX), Z14, Z3
@@ -13205,9 +13271,9 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z14, Z9
 	VFMADD231PS.BCST 48(AX), Z14, Z11
 	VFMADD231PS.BCST 52(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 56(AX), Z14, Z0
 	VFMADD231PS.BCST 60(AX), Z14, Z2
@@ -13216,7 +13282,7 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z14, Z8
 	VFMADD231PS.BCST 76(AX), Z14, Z10
 	VFMADD231PS.BCST 80(AX), Z14, Z12
-	VPMOVZXWD        32(DX), Z14
+	VPMOVZXWD        32(BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 56(AX), Z14, Z1
 	VFMADD231PS.BCST 60(AX), Z14, Z3
@@ -13225,9 +13291,9 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z14, Z9
 	VFMADD231PS.BCST 76(AX), Z14, Z11
 	VFMADD231PS.BCST 80(AX), Z14, Z13
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z14
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 84(AX), Z14, Z0
 	VFMADD231PS.BCST 88(AX), Z14, Z2
@@ -13236,7 +13302,7 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z14, Z8
 	VFMADD231PS.BCST 104(AX), Z14, Z10
 	VFMADD231PS.BCST 108(AX), Z14, Z12
-	VPMOVZXWD        32(DX), Z14
+	VPMOVZXWD        32(BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST 84(AX), Z14, Z1
 	VFMADD231PS.BCST 88(AX), Z14, Z3
@@ -13245,9 +13311,11 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z14, Z9
 	VFMADD231PS.BCST 104(AX), Z14, Z11
 	VFMADD231PS.BCST 108(AX), Z14, Z13
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000070, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -13255,8 +13323,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z14
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST (AX), Z14, Z0
 	VFMADD231PS.BCST 4(AX), Z14, Z2
@@ -13265,7 +13333,7 @@ one:
 	VFMADD231PS.BCST 16(AX), Z14, Z8
 	VFMADD231PS.BCST 20(AX), Z14, Z10
 	VFMADD231PS.BCST 24(AX), Z14, Z12
-	VPMOVZXWD        32(DX), Z14
+	VPMOVZXWD        32(BX), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST (AX), Z14, Z1
 	VFMADD231PS.BCST 4(AX), Z14, Z3
@@ -13274,8 +13342,10 @@ one:
 	VFMADD231PS.BCST 16(AX), Z14, Z9
 	VFMADD231PS.BCST 20(AX), Z14, Z11
 	VFMADD231PS.BCST 24(AX), Z14, Z13
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x0000001c, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -13306,13 +13376,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct8x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -13321,13 +13392,13 @@ TEXT ·direct8x16BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z8
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
 	VFMADD231PS.BCST 4(AX), Z8, Z1
@@ -13337,9 +13408,9 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
 	VFMADD231PS.BCST 28(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST 32(AX), Z8, Z0
 	VFMADD231PS.BCST 36(AX), Z8, Z1
@@ -13349,9 +13420,9 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z8, Z5
 	VFMADD231PS.BCST 56(AX), Z8, Z6
 	VFMADD231PS.BCST 60(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST 64(AX), Z8, Z0
 	VFMADD231PS.BCST 68(AX), Z8, Z1
@@ -13361,9 +13432,9 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z8, Z5
 	VFMADD231PS.BCST 88(AX), Z8, Z6
 	VFMADD231PS.BCST 92(AX), Z8, Z7
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z8
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST 96(AX), Z8, Z0
 	VFMADD231PS.BCST 100(AX), Z8, Z1
@@ -13373,9 +13444,11 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z8, Z5
 	VFMADD231PS.BCST 120(AX), Z8, Z6
 	VFMADD231PS.BCST 124(AX), Z8, Z7
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000080, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -13383,8 +13456,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z8
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
 	VFMADD231PS.BCST 4(AX), Z8, Z1
@@ -13394,8 +13467,10 @@ one:
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
 	VFMADD231PS.BCST 28(AX), Z8, Z7
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000020, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -13421,13 +13496,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func direct8x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32BF16AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32BF16AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32BF16AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -13444,13 +13520,13 @@ TEXT ·direct8x32BF16AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   CX, SI
-	SHRQ   $0x02, SI
+	MOVQ   CX, DI
+	SHRQ   $0x02, DI
 	JZ     rest
 
 turn:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z16
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z2
@@ -13460,7 +13536,7 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z16, Z10
 	VFMADD231PS.BCST 24(AX), Z16, Z12
 	VFMADD231PS.BCST 28(AX), Z16, Z14
-	VPMOVZXWD        32(DX), Z16
+	VPMOVZXWD        32(BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST (AX), Z16, Z1
 	VFMADD231PS.BCST 4(AX), Z16, Z3
@@ -13470,9 +13546,9 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z16, Z11
 	VFMADD231PS.BCST 24(AX), Z16, Z13
 	VFMADD231PS.BCST 28(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 32(AX), Z16, Z0
 	VFMADD231PS.BCST 36(AX), Z16, Z2
@@ -13482,7 +13558,7 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z16, Z10
 	VFMADD231PS.BCST 56(AX), Z16, Z12
 	VFMADD231PS.BCST 60(AX), Z16, Z14
-	VPMOVZXWD        32(DX), Z16
+	VPMOVZXWD        32(BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 32(AX), Z16, Z1
 	VFMADD231PS.BCST 36(AX), Z16, Z3
@@ -13492,9 +13568,9 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z16, Z11
 	VFMADD231PS.BCST 56(AX), Z16, Z13
 	VFMADD231PS.BCST 60(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 64(AX), Z16, Z0
 	VFMADD231PS.BCST 68(AX), Z16, Z2
@@ -13504,7 +13580,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z16, Z10
 	VFMADD231PS.BCST 88(AX), Z16, Z12
 	VFMADD231PS.BCST 92(AX), Z16, Z14
-	VPMOVZXWD        32(DX), Z16
+	VPMOVZXWD        32(BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 64(AX), Z16, Z1
 	VFMADD231PS.BCST 68(AX), Z16, Z3
@@ -13514,9 +13590,9 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z16, Z11
 	VFMADD231PS.BCST 88(AX), Z16, Z13
 	VFMADD231PS.BCST 92(AX), Z16, Z15
-	ADDQ             BX, DX
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z16
+	ADDQ             SI, BX
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 96(AX), Z16, Z0
 	VFMADD231PS.BCST 100(AX), Z16, Z2
@@ -13526,7 +13602,7 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z16, Z10
 	VFMADD231PS.BCST 120(AX), Z16, Z12
 	VFMADD231PS.BCST 124(AX), Z16, Z14
-	VPMOVZXWD        32(DX), Z16
+	VPMOVZXWD        32(BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST 96(AX), Z16, Z1
 	VFMADD231PS.BCST 100(AX), Z16, Z3
@@ -13536,9 +13612,11 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z16, Z11
 	VFMADD231PS.BCST 120(AX), Z16, Z13
 	VFMADD231PS.BCST 124(AX), Z16, Z15
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000080, AX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000040, DX
+	DECQ             DI
 	JNZ              turn
 
 rest:
@@ -13546,8 +13624,8 @@ rest:
 	JZ   end
 
 one:
-	PREFETCHT0       8192(DX)
-	VPMOVZXWD        (DX), Z16
+	PREFETCHT0       8192(BX)
+	VPMOVZXWD        (BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z2
@@ -13557,7 +13635,7 @@ one:
 	VFMADD231PS.BCST 20(AX), Z16, Z10
 	VFMADD231PS.BCST 24(AX), Z16, Z12
 	VFMADD231PS.BCST 28(AX), Z16, Z14
-	VPMOVZXWD        32(DX), Z16
+	VPMOVZXWD        32(BX), Z16
 	VPSLLD           $0x10, Z16, Z16
 	VFMADD231PS.BCST (AX), Z16, Z1
 	VFMADD231PS.BCST 4(AX), Z16, Z3
@@ -13567,8 +13645,10 @@ one:
 	VFMADD231PS.BCST 20(AX), Z16, Z11
 	VFMADD231PS.BCST 24(AX), Z16, Z13
 	VFMADD231PS.BCST 28(AX), Z16, Z15
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	ADDQ             $0x00000020, AX
+	PREFETCHT1       (DX)
+	ADDQ             $0x00000010, DX
 	DECQ             CX
 	JNZ              one
 
@@ -13662,9 +13742,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -13727,9 +13807,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -13829,9 +13909,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14005,9 +14085,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14081,9 +14161,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14204,9 +14284,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14421,9 +14501,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14508,9 +14588,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14652,9 +14732,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -14910,9 +14990,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -15008,9 +15088,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -15173,9 +15253,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -15472,14 +15552,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -15488,13 +15569,13 @@ TEXT ·direct5x16Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z5
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z5
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z6
+	PREFETCHT0       8704(BX)
+	PREFETCHT0       8768(BX)
+	VPMOVSXBD        (BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
@@ -15502,7 +15583,7 @@ turn:
 	VFMADD231PS.BCST 8(AX), Z6, Z2
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
-	VPMOVSXBD        16(DX), Z6
+	VPMOVSXBD        16(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 20(AX), Z6, Z0
@@ -15510,7 +15591,7 @@ turn:
 	VFMADD231PS.BCST 28(AX), Z6, Z2
 	VFMADD231PS.BCST 32(AX), Z6, Z3
 	VFMADD231PS.BCST 36(AX), Z6, Z4
-	VPMOVSXBD        32(DX), Z6
+	VPMOVSXBD        32(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 40(AX), Z6, Z0
@@ -15518,7 +15599,7 @@ turn:
 	VFMADD231PS.BCST 48(AX), Z6, Z2
 	VFMADD231PS.BCST 52(AX), Z6, Z3
 	VFMADD231PS.BCST 56(AX), Z6, Z4
-	VPMOVSXBD        48(DX), Z6
+	VPMOVSXBD        48(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 60(AX), Z6, Z0
@@ -15526,7 +15607,7 @@ turn:
 	VFMADD231PS.BCST 68(AX), Z6, Z2
 	VFMADD231PS.BCST 72(AX), Z6, Z3
 	VFMADD231PS.BCST 76(AX), Z6, Z4
-	VPMOVSXBD        64(DX), Z6
+	VPMOVSXBD        64(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 80(AX), Z6, Z0
@@ -15534,7 +15615,7 @@ turn:
 	VFMADD231PS.BCST 88(AX), Z6, Z2
 	VFMADD231PS.BCST 92(AX), Z6, Z3
 	VFMADD231PS.BCST 96(AX), Z6, Z4
-	VPMOVSXBD        80(DX), Z6
+	VPMOVSXBD        80(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 100(AX), Z6, Z0
@@ -15542,7 +15623,7 @@ turn:
 	VFMADD231PS.BCST 108(AX), Z6, Z2
 	VFMADD231PS.BCST 112(AX), Z6, Z3
 	VFMADD231PS.BCST 116(AX), Z6, Z4
-	VPMOVSXBD        96(DX), Z6
+	VPMOVSXBD        96(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 120(AX), Z6, Z0
@@ -15550,7 +15631,7 @@ turn:
 	VFMADD231PS.BCST 128(AX), Z6, Z2
 	VFMADD231PS.BCST 132(AX), Z6, Z3
 	VFMADD231PS.BCST 136(AX), Z6, Z4
-	VPMOVSXBD        112(DX), Z6
+	VPMOVSXBD        112(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 140(AX), Z6, Z0
@@ -15559,11 +15640,14 @@ turn:
 	VFMADD231PS.BCST 152(AX), Z6, Z3
 	VFMADD231PS.BCST 156(AX), Z6, Z4
 	ADDQ             $0x000000a0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             SI
+	ADDQ             $0x00000080, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -15581,14 +15665,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -15602,179 +15687,223 @@ TEXT ·direct5x32Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z10
-	VCVTPH2PS 1056(DX), Z11
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z10
+	VCVTPH2PS 1056(BX), Z11
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST (AX), Z12, Z0
-	VFMADD231PS.BCST 4(AX), Z12, Z2
-	VFMADD231PS.BCST 8(AX), Z12, Z4
-	VFMADD231PS.BCST 12(AX), Z12, Z6
-	VFMADD231PS.BCST 16(AX), Z12, Z8
-	VPMOVSXBD        16(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 20(AX), Z12, Z0
-	VFMADD231PS.BCST 24(AX), Z12, Z2
-	VFMADD231PS.BCST 28(AX), Z12, Z4
-	VFMADD231PS.BCST 32(AX), Z12, Z6
-	VFMADD231PS.BCST 36(AX), Z12, Z8
-	VPMOVSXBD        32(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 40(AX), Z12, Z0
-	VFMADD231PS.BCST 44(AX), Z12, Z2
-	VFMADD231PS.BCST 48(AX), Z12, Z4
-	VFMADD231PS.BCST 52(AX), Z12, Z6
-	VFMADD231PS.BCST 56(AX), Z12, Z8
-	VPMOVSXBD        48(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 60(AX), Z12, Z0
-	VFMADD231PS.BCST 64(AX), Z12, Z2
-	VFMADD231PS.BCST 68(AX), Z12, Z4
-	VFMADD231PS.BCST 72(AX), Z12, Z6
-	VFMADD231PS.BCST 76(AX), Z12, Z8
-	VPMOVSXBD        64(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 80(AX), Z12, Z0
-	VFMADD231PS.BCST 84(AX), Z12, Z2
-	VFMADD231PS.BCST 88(AX), Z12, Z4
-	VFMADD231PS.BCST 92(AX), Z12, Z6
-	VFMADD231PS.BCST 96(AX), Z12, Z8
-	VPMOVSXBD        80(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 100(AX), Z12, Z0
-	VFMADD231PS.BCST 104(AX), Z12, Z2
-	VFMADD231PS.BCST 108(AX), Z12, Z4
-	VFMADD231PS.BCST 112(AX), Z12, Z6
-	VFMADD231PS.BCST 116(AX), Z12, Z8
-	VPMOVSXBD        96(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 120(AX), Z12, Z0
-	VFMADD231PS.BCST 124(AX), Z12, Z2
-	VFMADD231PS.BCST 128(AX), Z12, Z4
-	VFMADD231PS.BCST 132(AX), Z12, Z6
-	VFMADD231PS.BCST 136(AX), Z12, Z8
-	VPMOVSXBD        112(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 140(AX), Z12, Z0
-	VFMADD231PS.BCST 144(AX), Z12, Z2
-	VFMADD231PS.BCST 148(AX), Z12, Z4
-	VFMADD231PS.BCST 152(AX), Z12, Z6
-	VFMADD231PS.BCST 156(AX), Z12, Z8
-	PREFETCHT0       9248(DX)
-	PREFETCHT0       9312(DX)
-	VPMOVSXBD        544(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST (AX), Z12, Z1
-	VFMADD231PS.BCST 4(AX), Z12, Z3
-	VFMADD231PS.BCST 8(AX), Z12, Z5
-	VFMADD231PS.BCST 12(AX), Z12, Z7
-	VFMADD231PS.BCST 16(AX), Z12, Z9
-	VPMOVSXBD        560(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 20(AX), Z12, Z1
-	VFMADD231PS.BCST 24(AX), Z12, Z3
-	VFMADD231PS.BCST 28(AX), Z12, Z5
-	VFMADD231PS.BCST 32(AX), Z12, Z7
-	VFMADD231PS.BCST 36(AX), Z12, Z9
-	VPMOVSXBD        576(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 40(AX), Z12, Z1
-	VFMADD231PS.BCST 44(AX), Z12, Z3
-	VFMADD231PS.BCST 48(AX), Z12, Z5
-	VFMADD231PS.BCST 52(AX), Z12, Z7
-	VFMADD231PS.BCST 56(AX), Z12, Z9
-	VPMOVSXBD        592(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 60(AX), Z12, Z1
-	VFMADD231PS.BCST 64(AX), Z12, Z3
-	VFMADD231PS.BCST 68(AX), Z12, Z5
-	VFMADD231PS.BCST 72(AX), Z12, Z7
-	VFMADD231PS.BCST 76(AX), Z12, Z9
-	VPMOVSXBD        608(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 80(AX), Z12, Z1
-	VFMADD231PS.BCST 84(AX), Z12, Z3
-	VFMADD231PS.BCST 88(AX), Z12, Z5
-	VFMADD231PS.BCST 92(AX), Z12, Z7
-	VFMADD231PS.BCST 96(AX), Z12, Z9
-	VPMOVSXBD        624(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 100(AX), Z12, Z1
-	VFMADD231PS.BCST 104(AX), Z12, Z3
-	VFMADD231PS.BCST 108(AX), Z12, Z5
-	VFMADD231PS.BCST 112(AX), Z12, Z7
-	VFMADD231PS.BCST 116(AX), Z12, Z9
-	VPMOVSXBD        640(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 120(AX), Z12, Z1
-	VFMADD231PS.BCST 124(AX), Z12, Z3
-	VFMADD231PS.BCST 128(AX), Z12, Z5
-	VFMADD231PS.BCST 132(AX), Z12, Z7
-	VFMADD231PS.BCST 136(AX), Z12, Z9
-	VPMOVSXBD        656(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 140(AX), Z12, Z1
-	VFMADD231PS.BCST 144(AX), Z12, Z3
-	VFMADD231PS.BCST 148(AX), Z12, Z5
-	VFMADD231PS.BCST 152(AX), Z12, Z7
-	VFMADD231PS.BCST 156(AX), Z12, Z9
-	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
+	PREFETCHT0   8704(BX)
+	PREFETCHT0   8768(BX)
+	PREFETCHT0   9248(BX)
+	PREFETCHT0   9312(BX)
+	VPMOVSXBD    (BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    544(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    16(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    560(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 20(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 24(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 28(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 32(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 36(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    32(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    576(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 40(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 44(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 48(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 52(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 56(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    48(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    592(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 60(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 64(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 68(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 72(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 76(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    64(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    608(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 80(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 84(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 88(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 92(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 96(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    80(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    624(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 100(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 104(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 108(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 112(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 116(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    96(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    640(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 120(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 124(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 128(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 132(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 136(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    112(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    656(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 140(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 144(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 148(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 152(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 156(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	ADDQ         $0x000000a0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct6x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -15784,13 +15913,13 @@ TEXT ·direct6x16Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z6
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z6
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z7
+	PREFETCHT0       8704(BX)
+	PREFETCHT0       8768(BX)
+	VPMOVSXBD        (BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
@@ -15799,7 +15928,7 @@ turn:
 	VFMADD231PS.BCST 12(AX), Z7, Z3
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
-	VPMOVSXBD        16(DX), Z7
+	VPMOVSXBD        16(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 24(AX), Z7, Z0
@@ -15808,7 +15937,7 @@ turn:
 	VFMADD231PS.BCST 36(AX), Z7, Z3
 	VFMADD231PS.BCST 40(AX), Z7, Z4
 	VFMADD231PS.BCST 44(AX), Z7, Z5
-	VPMOVSXBD        32(DX), Z7
+	VPMOVSXBD        32(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 48(AX), Z7, Z0
@@ -15817,7 +15946,7 @@ turn:
 	VFMADD231PS.BCST 60(AX), Z7, Z3
 	VFMADD231PS.BCST 64(AX), Z7, Z4
 	VFMADD231PS.BCST 68(AX), Z7, Z5
-	VPMOVSXBD        48(DX), Z7
+	VPMOVSXBD        48(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 72(AX), Z7, Z0
@@ -15826,7 +15955,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z7, Z3
 	VFMADD231PS.BCST 88(AX), Z7, Z4
 	VFMADD231PS.BCST 92(AX), Z7, Z5
-	VPMOVSXBD        64(DX), Z7
+	VPMOVSXBD        64(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 96(AX), Z7, Z0
@@ -15835,7 +15964,7 @@ turn:
 	VFMADD231PS.BCST 108(AX), Z7, Z3
 	VFMADD231PS.BCST 112(AX), Z7, Z4
 	VFMADD231PS.BCST 116(AX), Z7, Z5
-	VPMOVSXBD        80(DX), Z7
+	VPMOVSXBD        80(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 120(AX), Z7, Z0
@@ -15844,7 +15973,7 @@ turn:
 	VFMADD231PS.BCST 132(AX), Z7, Z3
 	VFMADD231PS.BCST 136(AX), Z7, Z4
 	VFMADD231PS.BCST 140(AX), Z7, Z5
-	VPMOVSXBD        96(DX), Z7
+	VPMOVSXBD        96(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 144(AX), Z7, Z0
@@ -15853,7 +15982,7 @@ turn:
 	VFMADD231PS.BCST 156(AX), Z7, Z3
 	VFMADD231PS.BCST 160(AX), Z7, Z4
 	VFMADD231PS.BCST 164(AX), Z7, Z5
-	VPMOVSXBD        112(DX), Z7
+	VPMOVSXBD        112(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 168(AX), Z7, Z0
@@ -15863,11 +15992,14 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z7, Z4
 	VFMADD231PS.BCST 188(AX), Z7, Z5
 	ADDQ             $0x000000c0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             SI
+	ADDQ             $0x00000080, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -15887,14 +16019,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct6x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -15910,198 +16043,250 @@ TEXT ·direct6x32Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z12
-	VCVTPH2PS 1056(DX), Z13
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z12
+	VCVTPH2PS 1056(BX), Z13
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z0
-	VFMADD231PS.BCST 4(AX), Z14, Z2
-	VFMADD231PS.BCST 8(AX), Z14, Z4
-	VFMADD231PS.BCST 12(AX), Z14, Z6
-	VFMADD231PS.BCST 16(AX), Z14, Z8
-	VFMADD231PS.BCST 20(AX), Z14, Z10
-	VPMOVSXBD        16(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 24(AX), Z14, Z0
-	VFMADD231PS.BCST 28(AX), Z14, Z2
-	VFMADD231PS.BCST 32(AX), Z14, Z4
-	VFMADD231PS.BCST 36(AX), Z14, Z6
-	VFMADD231PS.BCST 40(AX), Z14, Z8
-	VFMADD231PS.BCST 44(AX), Z14, Z10
-	VPMOVSXBD        32(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 48(AX), Z14, Z0
-	VFMADD231PS.BCST 52(AX), Z14, Z2
-	VFMADD231PS.BCST 56(AX), Z14, Z4
-	VFMADD231PS.BCST 60(AX), Z14, Z6
-	VFMADD231PS.BCST 64(AX), Z14, Z8
-	VFMADD231PS.BCST 68(AX), Z14, Z10
-	VPMOVSXBD        48(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 72(AX), Z14, Z0
-	VFMADD231PS.BCST 76(AX), Z14, Z2
-	VFMADD231PS.BCST 80(AX), Z14, Z4
-	VFMADD231PS.BCST 84(AX), Z14, Z6
-	VFMADD231PS.BCST 88(AX), Z14, Z8
-	VFMADD231PS.BCST 92(AX), Z14, Z10
-	VPMOVSXBD        64(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 96(AX), Z14, Z0
-	VFMADD231PS.BCST 100(AX), Z14, Z2
-	VFMADD231PS.BCST 104(AX), Z14, Z4
-	VFMADD231PS.BCST 108(AX), Z14, Z6
-	VFMADD231PS.BCST 112(AX), Z14, Z8
-	VFMADD231PS.BCST 116(AX), Z14, Z10
-	VPMOVSXBD        80(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z0
-	VFMADD231PS.BCST 124(AX), Z14, Z2
-	VFMADD231PS.BCST 128(AX), Z14, Z4
-	VFMADD231PS.BCST 132(AX), Z14, Z6
-	VFMADD231PS.BCST 136(AX), Z14, Z8
-	VFMADD231PS.BCST 140(AX), Z14, Z10
-	VPMOVSXBD        96(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 144(AX), Z14, Z0
-	VFMADD231PS.BCST 148(AX), Z14, Z2
-	VFMADD231PS.BCST 152(AX), Z14, Z4
-	VFMADD231PS.BCST 156(AX), Z14, Z6
-	VFMADD231PS.BCST 160(AX), Z14, Z8
-	VFMADD231PS.BCST 164(AX), Z14, Z10
-	VPMOVSXBD        112(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 168(AX), Z14, Z0
-	VFMADD231PS.BCST 172(AX), Z14, Z2
-	VFMADD231PS.BCST 176(AX), Z14, Z4
-	VFMADD231PS.BCST 180(AX), Z14, Z6
-	VFMADD231PS.BCST 184(AX), Z14, Z8
-	VFMADD231PS.BCST 188(AX), Z14, Z10
-	PREFETCHT0       9248(DX)
-	PREFETCHT0       9312(DX)
-	VPMOVSXBD        544(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z1
-	VFMADD231PS.BCST 4(AX), Z14, Z3
-	VFMADD231PS.BCST 8(AX), Z14, Z5
-	VFMADD231PS.BCST 12(AX), Z14, Z7
-	VFMADD231PS.BCST 16(AX), Z14, Z9
-	VFMADD231PS.BCST 20(AX), Z14, Z11
-	VPMOVSXBD        560(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 24(AX), Z14, Z1
-	VFMADD231PS.BCST 28(AX), Z14, Z3
-	VFMADD231PS.BCST 32(AX), Z14, Z5
-	VFMADD231PS.BCST 36(AX), Z14, Z7
-	VFMADD231PS.BCST 40(AX), Z14, Z9
-	VFMADD231PS.BCST 44(AX), Z14, Z11
-	VPMOVSXBD        576(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 48(AX), Z14, Z1
-	VFMADD231PS.BCST 52(AX), Z14, Z3
-	VFMADD231PS.BCST 56(AX), Z14, Z5
-	VFMADD231PS.BCST 60(AX), Z14, Z7
-	VFMADD231PS.BCST 64(AX), Z14, Z9
-	VFMADD231PS.BCST 68(AX), Z14, Z11
-	VPMOVSXBD        592(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 72(AX), Z14, Z1
-	VFMADD231PS.BCST 76(AX), Z14, Z3
-	VFMADD231PS.BCST 80(AX), Z14, Z5
-	VFMADD231PS.BCST 84(AX), Z14, Z7
-	VFMADD231PS.BCST 88(AX), Z14, Z9
-	VFMADD231PS.BCST 92(AX), Z14, Z11
-	VPMOVSXBD        608(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 96(AX), Z14, Z1
-	VFMADD231PS.BCST 100(AX), Z14, Z3
-	VFMADD231PS.BCST 104(AX), Z14, Z5
-	VFMADD231PS.BCST 108(AX), Z14, Z7
-	VFMADD231PS.BCST 112(AX), Z14, Z9
-	VFMADD231PS.BCST 116(AX), Z14, Z11
-	VPMOVSXBD        624(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z1
-	VFMADD231PS.BCST 124(AX), Z14, Z3
-	VFMADD231PS.BCST 128(AX), Z14, Z5
-	VFMADD231PS.BCST 132(AX), Z14, Z7
-	VFMADD231PS.BCST 136(AX), Z14, Z9
-	VFMADD231PS.BCST 140(AX), Z14, Z11
-	VPMOVSXBD        640(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 144(AX), Z14, Z1
-	VFMADD231PS.BCST 148(AX), Z14, Z3
-	VFMADD231PS.BCST 152(AX), Z14, Z5
-	VFMADD231PS.BCST 156(AX), Z14, Z7
-	VFMADD231PS.BCST 160(AX), Z14, Z9
-	VFMADD231PS.BCST 164(AX), Z14, Z11
-	VPMOVSXBD        656(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 168(AX), Z14, Z1
-	VFMADD231PS.BCST 172(AX), Z14, Z3
-	VFMADD231PS.BCST 176(AX), Z14, Z5
-	VFMADD231PS.BCST 180(AX), Z14, Z7
-	VFMADD231PS.BCST 184(AX), Z14, Z9
-	VFMADD231PS.BCST 188(AX), Z14, Z11
-	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
+	PREFETCHT0   8704(BX)
+	PREFETCHT0   8768(BX)
+	PREFETCHT0   9248(BX)
+	PREFETCHT0   9312(BX)
+	VPMOVSXBD    (BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    544(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    16(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    560(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 24(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 28(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 32(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 36(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 40(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 44(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    32(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    576(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 48(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 52(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 56(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 60(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 64(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 68(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    48(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    592(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 72(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 76(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 80(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 84(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 88(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 92(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    64(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    608(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 96(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 100(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 104(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 108(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 112(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 116(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    80(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    624(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 120(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 124(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 128(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 132(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 136(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 140(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    96(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    640(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 144(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 148(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 152(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 156(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 160(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 164(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    112(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    656(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 168(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 172(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 176(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 180(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 184(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 188(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	ADDQ         $0x000000c0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct7x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -16112,13 +16297,13 @@ TEXT ·direct7x16Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z7
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z7
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z8
+	PREFETCHT0       8704(BX)
+	PREFETCHT0       8768(BX)
+	VPMOVSXBD        (BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
@@ -16128,7 +16313,7 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z8, Z4
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
-	VPMOVSXBD        16(DX), Z8
+	VPMOVSXBD        16(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 28(AX), Z8, Z0
@@ -16138,7 +16323,7 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z8, Z4
 	VFMADD231PS.BCST 48(AX), Z8, Z5
 	VFMADD231PS.BCST 52(AX), Z8, Z6
-	VPMOVSXBD        32(DX), Z8
+	VPMOVSXBD        32(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 56(AX), Z8, Z0
@@ -16148,7 +16333,7 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z8, Z4
 	VFMADD231PS.BCST 76(AX), Z8, Z5
 	VFMADD231PS.BCST 80(AX), Z8, Z6
-	VPMOVSXBD        48(DX), Z8
+	VPMOVSXBD        48(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 84(AX), Z8, Z0
@@ -16158,7 +16343,7 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z8, Z4
 	VFMADD231PS.BCST 104(AX), Z8, Z5
 	VFMADD231PS.BCST 108(AX), Z8, Z6
-	VPMOVSXBD        64(DX), Z8
+	VPMOVSXBD        64(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 112(AX), Z8, Z0
@@ -16168,7 +16353,7 @@ turn:
 	VFMADD231PS.BCST 128(AX), Z8, Z4
 	VFMADD231PS.BCST 132(AX), Z8, Z5
 	VFMADD231PS.BCST 136(AX), Z8, Z6
-	VPMOVSXBD        80(DX), Z8
+	VPMOVSXBD        80(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 140(AX), Z8, Z0
@@ -16178,7 +16363,7 @@ turn:
 	VFMADD231PS.BCST 156(AX), Z8, Z4
 	VFMADD231PS.BCST 160(AX), Z8, Z5
 	VFMADD231PS.BCST 164(AX), Z8, Z6
-	VPMOVSXBD        96(DX), Z8
+	VPMOVSXBD        96(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 168(AX), Z8, Z0
@@ -16188,7 +16373,7 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z8, Z4
 	VFMADD231PS.BCST 188(AX), Z8, Z5
 	VFMADD231PS.BCST 192(AX), Z8, Z6
-	VPMOVSXBD        112(DX), Z8
+	VPMOVSXBD        112(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 196(AX), Z8, Z0
@@ -16199,11 +16384,14 @@ turn:
 	VFMADD231PS.BCST 216(AX), Z8, Z5
 	VFMADD231PS.BCST 220(AX), Z8, Z6
 	ADDQ             $0x000000e0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             SI
+	ADDQ             $0x00000080, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -16225,14 +16413,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct7x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -16250,217 +16439,277 @@ TEXT ·direct7x32Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z14
-	VCVTPH2PS 1056(DX), Z15
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z14
+	VCVTPH2PS 1056(BX), Z15
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z0
-	VFMADD231PS.BCST 4(AX), Z16, Z2
-	VFMADD231PS.BCST 8(AX), Z16, Z4
-	VFMADD231PS.BCST 12(AX), Z16, Z6
-	VFMADD231PS.BCST 16(AX), Z16, Z8
-	VFMADD231PS.BCST 20(AX), Z16, Z10
-	VFMADD231PS.BCST 24(AX), Z16, Z12
-	VPMOVSXBD        16(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 28(AX), Z16, Z0
-	VFMADD231PS.BCST 32(AX), Z16, Z2
-	VFMADD231PS.BCST 36(AX), Z16, Z4
-	VFMADD231PS.BCST 40(AX), Z16, Z6
-	VFMADD231PS.BCST 44(AX), Z16, Z8
-	VFMADD231PS.BCST 48(AX), Z16, Z10
-	VFMADD231PS.BCST 52(AX), Z16, Z12
-	VPMOVSXBD        32(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 56(AX), Z16, Z0
-	VFMADD231PS.BCST 60(AX), Z16, Z2
-	VFMADD231PS.BCST 64(AX), Z16, Z4
-	VFMADD231PS.BCST 68(AX), Z16, Z6
-	VFMADD231PS.BCST 72(AX), Z16, Z8
-	VFMADD231PS.BCST 76(AX), Z16, Z10
-	VFMADD231PS.BCST 80(AX), Z16, Z12
-	VPMOVSXBD        48(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 84(AX), Z16, Z0
-	VFMADD231PS.BCST 88(AX), Z16, Z2
-	VFMADD231PS.BCST 92(AX), Z16, Z4
-	VFMADD231PS.BCST 96(AX), Z16, Z6
-	VFMADD231PS.BCST 100(AX), Z16, Z8
-	VFMADD231PS.BCST 104(AX), Z16, Z10
-	VFMADD231PS.BCST 108(AX), Z16, Z12
-	VPMOVSXBD        64(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 112(AX), Z16, Z0
-	VFMADD231PS.BCST 116(AX), Z16, Z2
-	VFMADD231PS.BCST 120(AX), Z16, Z4
-	VFMADD231PS.BCST 124(AX), Z16, Z6
-	VFMADD231PS.BCST 128(AX), Z16, Z8
-	VFMADD231PS.BCST 132(AX), Z16, Z10
-	VFMADD231PS.BCST 136(AX), Z16, Z12
-	VPMOVSXBD        80(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 140(AX), Z16, Z0
-	VFMADD231PS.BCST 144(AX), Z16, Z2
-	VFMADD231PS.BCST 148(AX), Z16, Z4
-	VFMADD231PS.BCST 152(AX), Z16, Z6
-	VFMADD231PS.BCST 156(AX), Z16, Z8
-	VFMADD231PS.BCST 160(AX), Z16, Z10
-	VFMADD231PS.BCST 164(AX), Z16, Z12
-	VPMOVSXBD        96(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 168(AX), Z16, Z0
-	VFMADD231PS.BCST 172(AX), Z16, Z2
-	VFMADD231PS.BCST 176(AX), Z16, Z4
-	VFMADD231PS.BCST 180(AX), Z16, Z6
-	VFMADD231PS.BCST 184(AX), Z16, Z8
-	VFMADD231PS.BCST 188(AX), Z16, Z10
-	VFMADD231PS.BCST 192(AX), Z16, Z12
-	VPMOVSXBD        112(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 196(AX), Z16, Z0
-	VFMADD231PS.BCST 200(AX), Z16, Z2
-	VFMADD231PS.BCST 204(AX), Z16, Z4
-	VFMADD231PS.BCST 208(AX), Z16, Z6
-	VFMADD231PS.BCST 212(AX), Z16, Z8
-	VFMADD231PS.BCST 216(AX), Z16, Z10
-	VFMADD231PS.BCST 220(AX), Z16, Z12
-	PREFETCHT0       9248(DX)
-	PREFETCHT0       9312(DX)
-	VPMOVSXBD        544(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z1
-	VFMADD231PS.BCST 4(AX), Z16, Z3
-	VFMADD231PS.BCST 8(AX), Z16, Z5
-	VFMADD231PS.BCST 12(AX), Z16, Z7
-	VFMADD231PS.BCST 16(AX), Z16, Z9
-	VFMADD231PS.BCST 20(AX), Z16, Z11
-	VFMADD231PS.BCST 24(AX), Z16, Z13
-	VPMOVSXBD        560(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 28(AX), Z16, Z1
-	VFMADD231PS.BCST 32(AX), Z16, Z3
-	VFMADD231PS.BCST 36(AX), Z16, Z5
-	VFMADD231PS.BCST 40(AX), Z16, Z7
-	VFMADD231PS.BCST 44(AX), Z16, Z9
-	VFMADD231PS.BCST 48(AX), Z16, Z11
-	VFMADD231PS.BCST 52(AX), Z16, Z13
-	VPMOVSXBD        576(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 56(AX), Z16, Z1
-	VFMADD231PS.BCST 60(AX), Z16, Z3
-	VFMADD231PS.BCST 64(AX), Z16, Z5
-	VFMADD231PS.BCST 68(AX), Z16, Z7
-	VFMADD231PS.BCST 72(AX), Z16, Z9
-	VFMADD231PS.BCST 76(AX), Z16, Z11
-	VFMADD231PS.BCST 80(AX), Z16, Z13
-	VPMOVSXBD        592(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 84(AX), Z16, Z1
-	VFMADD231PS.BCST 88(AX), Z16, Z3
-	VFMADD231PS.BCST 92(AX), Z16, Z5
-	VFMADD231PS.BCST 96(AX), Z16, Z7
-	VFMADD231PS.BCST 100(AX), Z16, Z9
-	VFMADD231PS.BCST 104(AX), Z16, Z11
-	VFMADD231PS.BCST 108(AX), Z16, Z13
-	VPMOVSXBD        608(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 112(AX), Z16, Z1
-	VFMADD231PS.BCST 116(AX), Z16, Z3
-	VFMADD231PS.BCST 120(AX), Z16, Z5
-	VFMADD231PS.BCST 124(AX), Z16, Z7
-	VFMADD231PS.BCST 128(AX), Z16, Z9
-	VFMADD231PS.BCST 132(AX), Z16, Z11
-	VFMADD231PS.BCST 136(AX), Z16, Z13
-	VPMOVSXBD        624(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 140(AX), Z16, Z1
-	VFMADD231PS.BCST 144(AX), Z16, Z3
-	VFMADD231PS.BCST 148(AX), Z16, Z5
-	VFMADD231PS.BCST 152(AX), Z16, Z7
-	VFMADD231PS.BCST 156(AX), Z16, Z9
-	VFMADD231PS.BCST 160(AX), Z16, Z11
-	VFMADD231PS.BCST 164(AX), Z16, Z13
-	VPMOVSXBD        640(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 168(AX), Z16, Z1
-	VFMADD231PS.BCST 172(AX), Z16, Z3
-	VFMADD231PS.BCST 176(AX), Z16, Z5
-	VFMADD231PS.BCST 180(AX), Z16, Z7
-	VFMADD231PS.BCST 184(AX), Z16, Z9
-	VFMADD231PS.BCST 188(AX), Z16, Z11
-	VFMADD231PS.BCST 192(AX), Z16, Z13
-	VPMOVSXBD        656(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 196(AX), Z16, Z1
-	VFMADD231PS.BCST 200(AX), Z16, Z3
-	VFMADD231PS.BCST 204(AX), Z16, Z5
-	VFMADD231PS.BCST 208(AX), Z16, Z7
-	VFMADD231PS.BCST 212(AX), Z16, Z9
-	VFMADD231PS.BCST 216(AX), Z16, Z11
-	VFMADD231PS.BCST 220(AX), Z16, Z13
-	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
+	PREFETCHT0   8704(BX)
+	PREFETCHT0   8768(BX)
+	PREFETCHT0   9248(BX)
+	PREFETCHT0   9312(BX)
+	VPMOVSXBD    (BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    544(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    16(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    560(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 28(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 32(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 36(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 40(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 44(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 48(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 52(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    32(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    576(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 56(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 60(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 64(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 68(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 72(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 76(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 80(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    48(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    592(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 84(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 88(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 92(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 96(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 100(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 104(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 108(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    64(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    608(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 112(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 116(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 120(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 124(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 128(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 132(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 136(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    80(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    624(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 140(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 144(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 148(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 152(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 156(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 160(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 164(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    96(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    640(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 168(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 172(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 176(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 180(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 184(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 188(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 192(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    112(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    656(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 196(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 200(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 204(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 208(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 212(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 216(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 220(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	ADDQ         $0x000000e0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct8x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -16472,13 +16721,13 @@ TEXT ·direct8x16Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z8
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z8
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z9
+	PREFETCHT0       8704(BX)
+	PREFETCHT0       8768(BX)
+	VPMOVSXBD        (BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST (AX), Z9, Z0
@@ -16489,7 +16738,7 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z9, Z5
 	VFMADD231PS.BCST 24(AX), Z9, Z6
 	VFMADD231PS.BCST 28(AX), Z9, Z7
-	VPMOVSXBD        16(DX), Z9
+	VPMOVSXBD        16(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 32(AX), Z9, Z0
@@ -16500,7 +16749,7 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z9, Z5
 	VFMADD231PS.BCST 56(AX), Z9, Z6
 	VFMADD231PS.BCST 60(AX), Z9, Z7
-	VPMOVSXBD        32(DX), Z9
+	VPMOVSXBD        32(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 64(AX), Z9, Z0
@@ -16511,7 +16760,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z9, Z5
 	VFMADD231PS.BCST 88(AX), Z9, Z6
 	VFMADD231PS.BCST 92(AX), Z9, Z7
-	VPMOVSXBD        48(DX), Z9
+	VPMOVSXBD        48(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 96(AX), Z9, Z0
@@ -16522,7 +16771,7 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z9, Z5
 	VFMADD231PS.BCST 120(AX), Z9, Z6
 	VFMADD231PS.BCST 124(AX), Z9, Z7
-	VPMOVSXBD        64(DX), Z9
+	VPMOVSXBD        64(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 128(AX), Z9, Z0
@@ -16533,7 +16782,7 @@ turn:
 	VFMADD231PS.BCST 148(AX), Z9, Z5
 	VFMADD231PS.BCST 152(AX), Z9, Z6
 	VFMADD231PS.BCST 156(AX), Z9, Z7
-	VPMOVSXBD        80(DX), Z9
+	VPMOVSXBD        80(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 160(AX), Z9, Z0
@@ -16544,7 +16793,7 @@ turn:
 	VFMADD231PS.BCST 180(AX), Z9, Z5
 	VFMADD231PS.BCST 184(AX), Z9, Z6
 	VFMADD231PS.BCST 188(AX), Z9, Z7
-	VPMOVSXBD        96(DX), Z9
+	VPMOVSXBD        96(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 192(AX), Z9, Z0
@@ -16555,7 +16804,7 @@ turn:
 	VFMADD231PS.BCST 212(AX), Z9, Z5
 	VFMADD231PS.BCST 216(AX), Z9, Z6
 	VFMADD231PS.BCST 220(AX), Z9, Z7
-	VPMOVSXBD        112(DX), Z9
+	VPMOVSXBD        112(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 224(AX), Z9, Z0
@@ -16567,11 +16816,14 @@ turn:
 	VFMADD231PS.BCST 248(AX), Z9, Z6
 	VFMADD231PS.BCST 252(AX), Z9, Z7
 	ADDQ             $0x00000100, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             SI
+	ADDQ             $0x00000080, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -16595,14 +16847,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct8x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32Q8_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32Q8_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32Q8_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00000220, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00000220, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -16622,225 +16875,292 @@ TEXT ·direct8x32Q8_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x05, CX
 
 block:
-	VCVTPH2PS 512(DX), Z16
-	VCVTPH2PS 1056(DX), Z17
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 512(BX), Z16
+	VCVTPH2PS 1056(BX), Z17
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8704(DX)
-	PREFETCHT0       8768(DX)
-	VPMOVSXBD        (DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z0
-	VFMADD231PS.BCST 4(AX), Z18, Z2
-	VFMADD231PS.BCST 8(AX), Z18, Z4
-	VFMADD231PS.BCST 12(AX), Z18, Z6
-	VFMADD231PS.BCST 16(AX), Z18, Z8
-	VFMADD231PS.BCST 20(AX), Z18, Z10
-	VFMADD231PS.BCST 24(AX), Z18, Z12
-	VFMADD231PS.BCST 28(AX), Z18, Z14
-	VPMOVSXBD        16(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 32(AX), Z18, Z0
-	VFMADD231PS.BCST 36(AX), Z18, Z2
-	VFMADD231PS.BCST 40(AX), Z18, Z4
-	VFMADD231PS.BCST 44(AX), Z18, Z6
-	VFMADD231PS.BCST 48(AX), Z18, Z8
-	VFMADD231PS.BCST 52(AX), Z18, Z10
-	VFMADD231PS.BCST 56(AX), Z18, Z12
-	VFMADD231PS.BCST 60(AX), Z18, Z14
-	VPMOVSXBD        32(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 64(AX), Z18, Z0
-	VFMADD231PS.BCST 68(AX), Z18, Z2
-	VFMADD231PS.BCST 72(AX), Z18, Z4
-	VFMADD231PS.BCST 76(AX), Z18, Z6
-	VFMADD231PS.BCST 80(AX), Z18, Z8
-	VFMADD231PS.BCST 84(AX), Z18, Z10
-	VFMADD231PS.BCST 88(AX), Z18, Z12
-	VFMADD231PS.BCST 92(AX), Z18, Z14
-	VPMOVSXBD        48(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z0
-	VFMADD231PS.BCST 100(AX), Z18, Z2
-	VFMADD231PS.BCST 104(AX), Z18, Z4
-	VFMADD231PS.BCST 108(AX), Z18, Z6
-	VFMADD231PS.BCST 112(AX), Z18, Z8
-	VFMADD231PS.BCST 116(AX), Z18, Z10
-	VFMADD231PS.BCST 120(AX), Z18, Z12
-	VFMADD231PS.BCST 124(AX), Z18, Z14
-	VPMOVSXBD        64(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 128(AX), Z18, Z0
-	VFMADD231PS.BCST 132(AX), Z18, Z2
-	VFMADD231PS.BCST 136(AX), Z18, Z4
-	VFMADD231PS.BCST 140(AX), Z18, Z6
-	VFMADD231PS.BCST 144(AX), Z18, Z8
-	VFMADD231PS.BCST 148(AX), Z18, Z10
-	VFMADD231PS.BCST 152(AX), Z18, Z12
-	VFMADD231PS.BCST 156(AX), Z18, Z14
-	VPMOVSXBD        80(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 160(AX), Z18, Z0
-	VFMADD231PS.BCST 164(AX), Z18, Z2
-	VFMADD231PS.BCST 168(AX), Z18, Z4
-	VFMADD231PS.BCST 172(AX), Z18, Z6
-	VFMADD231PS.BCST 176(AX), Z18, Z8
-	VFMADD231PS.BCST 180(AX), Z18, Z10
-	VFMADD231PS.BCST 184(AX), Z18, Z12
-	VFMADD231PS.BCST 188(AX), Z18, Z14
-	VPMOVSXBD        96(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 192(AX), Z18, Z0
-	VFMADD231PS.BCST 196(AX), Z18, Z2
-	VFMADD231PS.BCST 200(AX), Z18, Z4
-	VFMADD231PS.BCST 204(AX), Z18, Z6
-	VFMADD231PS.BCST 208(AX), Z18, Z8
-	VFMADD231PS.BCST 212(AX), Z18, Z10
-	VFMADD231PS.BCST 216(AX), Z18, Z12
-	VFMADD231PS.BCST 220(AX), Z18, Z14
-	VPMOVSXBD        112(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 224(AX), Z18, Z0
-	VFMADD231PS.BCST 228(AX), Z18, Z2
-	VFMADD231PS.BCST 232(AX), Z18, Z4
-	VFMADD231PS.BCST 236(AX), Z18, Z6
-	VFMADD231PS.BCST 240(AX), Z18, Z8
-	VFMADD231PS.BCST 244(AX), Z18, Z10
-	VFMADD231PS.BCST 248(AX), Z18, Z12
-	VFMADD231PS.BCST 252(AX), Z18, Z14
-	PREFETCHT0       9248(DX)
-	PREFETCHT0       9312(DX)
-	VPMOVSXBD        544(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z1
-	VFMADD231PS.BCST 4(AX), Z18, Z3
-	VFMADD231PS.BCST 8(AX), Z18, Z5
-	VFMADD231PS.BCST 12(AX), Z18, Z7
-	VFMADD231PS.BCST 16(AX), Z18, Z9
-	VFMADD231PS.BCST 20(AX), Z18, Z11
-	VFMADD231PS.BCST 24(AX), Z18, Z13
-	VFMADD231PS.BCST 28(AX), Z18, Z15
-	VPMOVSXBD        560(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 32(AX), Z18, Z1
-	VFMADD231PS.BCST 36(AX), Z18, Z3
-	VFMADD231PS.BCST 40(AX), Z18, Z5
-	VFMADD231PS.BCST 44(AX), Z18, Z7
-	VFMADD231PS.BCST 48(AX), Z18, Z9
-	VFMADD231PS.BCST 52(AX), Z18, Z11
-	VFMADD231PS.BCST 56(AX), Z18, Z13
-	VFMADD231PS.BCST 60(AX), Z18, Z15
-	VPMOVSXBD        576(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 64(AX), Z18, Z1
-	VFMADD231PS.BCST 68(AX), Z18, Z3
-	VFMADD231PS.BCST 72(AX), Z18, Z5
-	VFMADD231PS.BCST 76(AX), Z18, Z7
-	VFMADD231PS.BCST 80(AX), Z18, Z9
-	VFMADD231PS.BCST 84(AX), Z18, Z11
-	VFMADD231PS.BCST 88(AX), Z18, Z13
-	VFMADD231PS.BCST 92(AX), Z18, Z15
-	VPMOVSXBD        592(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z1
-	VFMADD231PS.BCST 100(AX), Z18, Z3
-	VFMADD231PS.BCST 104(AX), Z18, Z5
-	VFMADD231PS.BCST 108(AX), Z18, Z7
-	VFMADD231PS.BCST 112(AX), Z18, Z9
-	VFMADD231PS.BCST 116(AX), Z18, Z11
-	VFMADD231PS.BCST 120(AX), Z18, Z13
-	VFMADD231PS.BCST 124(AX), Z18, Z15
-	VPMOVSXBD        608(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 128(AX), Z18, Z1
-	VFMADD231PS.BCST 132(AX), Z18, Z3
-	VFMADD231PS.BCST 136(AX), Z18, Z5
-	VFMADD231PS.BCST 140(AX), Z18, Z7
-	VFMADD231PS.BCST 144(AX), Z18, Z9
-	VFMADD231PS.BCST 148(AX), Z18, Z11
-	VFMADD231PS.BCST 152(AX), Z18, Z13
-	VFMADD231PS.BCST 156(AX), Z18, Z15
-	VPMOVSXBD        624(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 160(AX), Z18, Z1
-	VFMADD231PS.BCST 164(AX), Z18, Z3
-	VFMADD231PS.BCST 168(AX), Z18, Z5
-	VFMADD231PS.BCST 172(AX), Z18, Z7
-	VFMADD231PS.BCST 176(AX), Z18, Z9
-	VFMADD231PS.BCST 180(AX), Z18, Z11
-	VFMADD231PS.BCST 184(AX), Z18, Z13
-	VFMADD231PS.BCST 188(AX), Z18, Z15
-	VPMOVSXBD        640(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 192(AX), Z18, Z1
-	VFMADD231PS.BCST 196(AX), Z18, Z3
-	VFMADD231PS.BCST 200(AX), Z18, Z5
-	VFMADD231PS.BCST 204(AX), Z18, Z7
-	VFMADD231PS.BCST 208(AX), Z18, Z9
-	VFMADD231PS.BCST 212(AX), Z18, Z11
-	VFMADD231PS.BCST 216(AX), Z18, Z13
-	VFMADD231PS.BCST 220(AX), Z18, Z15
-	VPMOVSXBD        656(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 224(AX), Z18, Z1
-	VFMADD231PS.BCST 228(AX), Z18, Z3
-	VFMADD231PS.BCST 232(AX), Z18, Z5
-	VFMADD231PS.BCST 236(AX), Z18, Z7
-	VFMADD231PS.BCST 240(AX), Z18, Z9
-	VFMADD231PS.BCST 244(AX), Z18, Z11
-	VFMADD231PS.BCST 248(AX), Z18, Z13
-	VFMADD231PS.BCST 252(AX), Z18, Z15
-	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000080, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z14, (AX)
-	VMOVUPS          Z15, 64(AX)
+	PREFETCHT0   8704(BX)
+	PREFETCHT0   8768(BX)
+	PREFETCHT0   9248(BX)
+	PREFETCHT0   9312(BX)
+	VPMOVSXBD    (BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    544(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    16(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    560(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 32(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 36(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 40(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 44(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 48(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 52(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 56(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 60(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    32(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    576(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 64(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 68(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 72(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 76(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 80(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 84(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 88(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 92(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    48(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    592(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 96(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 100(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 104(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 108(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 112(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 116(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 120(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 124(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    64(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    608(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 128(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 132(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 136(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 140(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 144(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 148(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 152(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 156(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    80(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    624(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 160(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 164(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 168(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 172(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 176(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 180(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 184(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 188(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    96(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    640(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 192(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 196(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 200(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 204(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 208(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 212(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 216(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 220(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    112(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    656(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 224(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 228(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 232(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 236(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 240(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 244(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 248(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 252(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	ADDQ         $0x00000100, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -16904,9 +17224,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -16969,9 +17289,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17070,9 +17390,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17243,9 +17563,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17319,9 +17639,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17441,9 +17761,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17655,9 +17975,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17742,9 +18062,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -17885,9 +18205,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -18140,9 +18460,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -18238,9 +18558,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -18402,9 +18722,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -18698,14 +19018,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -18715,12 +19036,12 @@ TEXT ·direct5x16Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z6
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z6
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z7
+	PREFETCHT0       9216(BX)
+	VMOVDQU32        (BX), Z7
 	VPERMPS          Z5, Z7, Z8
 	VMULPS           Z6, Z8, Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
@@ -18785,11 +19106,14 @@ turn:
 	VFMADD231PS.BCST 152(AX), Z7, Z3
 	VFMADD231PS.BCST 156(AX), Z7, Z4
 	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -18807,14 +19131,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -18829,177 +19154,221 @@ TEXT ·direct5x32Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z11
-	VCVTPH2PS 544(DX), Z12
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z11
+	VCVTPH2PS 544(BX), Z12
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z13
-	VPERMPS          Z10, Z13, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z0
-	VFMADD231PS.BCST 4(AX), Z14, Z2
-	VFMADD231PS.BCST 8(AX), Z14, Z4
-	VFMADD231PS.BCST 12(AX), Z14, Z6
-	VFMADD231PS.BCST 16(AX), Z14, Z8
-	VPSRLD           $0x04, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 20(AX), Z14, Z0
-	VFMADD231PS.BCST 24(AX), Z14, Z2
-	VFMADD231PS.BCST 28(AX), Z14, Z4
-	VFMADD231PS.BCST 32(AX), Z14, Z6
-	VFMADD231PS.BCST 36(AX), Z14, Z8
-	VPSRLD           $0x08, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 40(AX), Z14, Z0
-	VFMADD231PS.BCST 44(AX), Z14, Z2
-	VFMADD231PS.BCST 48(AX), Z14, Z4
-	VFMADD231PS.BCST 52(AX), Z14, Z6
-	VFMADD231PS.BCST 56(AX), Z14, Z8
-	VPSRLD           $0x0c, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 60(AX), Z14, Z0
-	VFMADD231PS.BCST 64(AX), Z14, Z2
-	VFMADD231PS.BCST 68(AX), Z14, Z4
-	VFMADD231PS.BCST 72(AX), Z14, Z6
-	VFMADD231PS.BCST 76(AX), Z14, Z8
-	VPSRLD           $0x10, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 80(AX), Z14, Z0
-	VFMADD231PS.BCST 84(AX), Z14, Z2
-	VFMADD231PS.BCST 88(AX), Z14, Z4
-	VFMADD231PS.BCST 92(AX), Z14, Z6
-	VFMADD231PS.BCST 96(AX), Z14, Z8
-	VPSRLD           $0x14, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 100(AX), Z14, Z0
-	VFMADD231PS.BCST 104(AX), Z14, Z2
-	VFMADD231PS.BCST 108(AX), Z14, Z4
-	VFMADD231PS.BCST 112(AX), Z14, Z6
-	VFMADD231PS.BCST 116(AX), Z14, Z8
-	VPSRLD           $0x18, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z11, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z0
-	VFMADD231PS.BCST 124(AX), Z14, Z2
-	VFMADD231PS.BCST 128(AX), Z14, Z4
-	VFMADD231PS.BCST 132(AX), Z14, Z6
-	VFMADD231PS.BCST 136(AX), Z14, Z8
-	VPSRLD           $0x1c, Z13, Z13
-	VPERMPS          Z10, Z13, Z13
-	VMULPS           Z11, Z13, Z13
-	VFMADD231PS.BCST 140(AX), Z13, Z0
-	VFMADD231PS.BCST 144(AX), Z13, Z2
-	VFMADD231PS.BCST 148(AX), Z13, Z4
-	VFMADD231PS.BCST 152(AX), Z13, Z6
-	VFMADD231PS.BCST 156(AX), Z13, Z8
-	PREFETCHT0       9504(DX)
-	VMOVDQU32        288(DX), Z13
-	VPERMPS          Z10, Z13, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z1
-	VFMADD231PS.BCST 4(AX), Z14, Z3
-	VFMADD231PS.BCST 8(AX), Z14, Z5
-	VFMADD231PS.BCST 12(AX), Z14, Z7
-	VFMADD231PS.BCST 16(AX), Z14, Z9
-	VPSRLD           $0x04, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 20(AX), Z14, Z1
-	VFMADD231PS.BCST 24(AX), Z14, Z3
-	VFMADD231PS.BCST 28(AX), Z14, Z5
-	VFMADD231PS.BCST 32(AX), Z14, Z7
-	VFMADD231PS.BCST 36(AX), Z14, Z9
-	VPSRLD           $0x08, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 40(AX), Z14, Z1
-	VFMADD231PS.BCST 44(AX), Z14, Z3
-	VFMADD231PS.BCST 48(AX), Z14, Z5
-	VFMADD231PS.BCST 52(AX), Z14, Z7
-	VFMADD231PS.BCST 56(AX), Z14, Z9
-	VPSRLD           $0x0c, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 60(AX), Z14, Z1
-	VFMADD231PS.BCST 64(AX), Z14, Z3
-	VFMADD231PS.BCST 68(AX), Z14, Z5
-	VFMADD231PS.BCST 72(AX), Z14, Z7
-	VFMADD231PS.BCST 76(AX), Z14, Z9
-	VPSRLD           $0x10, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 80(AX), Z14, Z1
-	VFMADD231PS.BCST 84(AX), Z14, Z3
-	VFMADD231PS.BCST 88(AX), Z14, Z5
-	VFMADD231PS.BCST 92(AX), Z14, Z7
-	VFMADD231PS.BCST 96(AX), Z14, Z9
-	VPSRLD           $0x14, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 100(AX), Z14, Z1
-	VFMADD231PS.BCST 104(AX), Z14, Z3
-	VFMADD231PS.BCST 108(AX), Z14, Z5
-	VFMADD231PS.BCST 112(AX), Z14, Z7
-	VFMADD231PS.BCST 116(AX), Z14, Z9
-	VPSRLD           $0x18, Z13, Z14
-	VPERMPS          Z10, Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z1
-	VFMADD231PS.BCST 124(AX), Z14, Z3
-	VFMADD231PS.BCST 128(AX), Z14, Z5
-	VFMADD231PS.BCST 132(AX), Z14, Z7
-	VFMADD231PS.BCST 136(AX), Z14, Z9
-	VPSRLD           $0x1c, Z13, Z13
-	VPERMPS          Z10, Z13, Z13
-	VMULPS           Z12, Z13, Z13
-	VFMADD231PS.BCST 140(AX), Z13, Z1
-	VFMADD231PS.BCST 144(AX), Z13, Z3
-	VFMADD231PS.BCST 148(AX), Z13, Z5
-	VFMADD231PS.BCST 152(AX), Z13, Z7
-	VFMADD231PS.BCST 156(AX), Z13, Z9
-	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
+	PREFETCHT0   9216(BX)
+	PREFETCHT0   9504(BX)
+	VMOVDQU32    (BX), Z13
+	VMOVDQU32    288(BX), Z14
+	VPERMPS      Z10, Z13, Z15
+	VMULPS       Z11, Z15, Z15
+	VPERMPS      Z10, Z14, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS (AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 4(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 8(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 12(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 16(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x04, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x04, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 20(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 24(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 28(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 32(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 36(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x08, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x08, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 40(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 44(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 48(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 52(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 56(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x0c, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x0c, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 60(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 64(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 68(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 72(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 76(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x10, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x10, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 80(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 84(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 88(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 92(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 96(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x14, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x14, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 100(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 104(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 108(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 112(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 116(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x18, Z13, Z15
+	VPERMPS      Z10, Z15, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x18, Z14, Z16
+	VPERMPS      Z10, Z16, Z16
+	VMULPS       Z12, Z16, Z16
+	VBROADCASTSS 120(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 124(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 128(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 132(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 136(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VPSRLD       $0x1c, Z13, Z13
+	VPERMPS      Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VPSRLD       $0x1c, Z14, Z14
+	VPERMPS      Z10, Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VBROADCASTSS 140(AX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 144(AX), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 148(AX), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 152(AX), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 156(AX), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	ADDQ         $0x000000a0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct6x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19010,12 +19379,12 @@ TEXT ·direct6x16Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z7
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z7
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z8
+	PREFETCHT0       9216(BX)
+	VMOVDQU32        (BX), Z8
 	VPERMPS          Z6, Z8, Z9
 	VMULPS           Z7, Z9, Z9
 	VFMADD231PS.BCST (AX), Z9, Z0
@@ -19088,11 +19457,14 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z8, Z4
 	VFMADD231PS.BCST 188(AX), Z8, Z5
 	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -19112,14 +19484,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct6x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19136,196 +19509,248 @@ TEXT ·direct6x32Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z13
-	VCVTPH2PS 544(DX), Z14
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z13
+	VCVTPH2PS 544(BX), Z14
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z15
-	VPERMPS          Z12, Z15, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z0
-	VFMADD231PS.BCST 4(AX), Z16, Z2
-	VFMADD231PS.BCST 8(AX), Z16, Z4
-	VFMADD231PS.BCST 12(AX), Z16, Z6
-	VFMADD231PS.BCST 16(AX), Z16, Z8
-	VFMADD231PS.BCST 20(AX), Z16, Z10
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 24(AX), Z16, Z0
-	VFMADD231PS.BCST 28(AX), Z16, Z2
-	VFMADD231PS.BCST 32(AX), Z16, Z4
-	VFMADD231PS.BCST 36(AX), Z16, Z6
-	VFMADD231PS.BCST 40(AX), Z16, Z8
-	VFMADD231PS.BCST 44(AX), Z16, Z10
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 48(AX), Z16, Z0
-	VFMADD231PS.BCST 52(AX), Z16, Z2
-	VFMADD231PS.BCST 56(AX), Z16, Z4
-	VFMADD231PS.BCST 60(AX), Z16, Z6
-	VFMADD231PS.BCST 64(AX), Z16, Z8
-	VFMADD231PS.BCST 68(AX), Z16, Z10
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 72(AX), Z16, Z0
-	VFMADD231PS.BCST 76(AX), Z16, Z2
-	VFMADD231PS.BCST 80(AX), Z16, Z4
-	VFMADD231PS.BCST 84(AX), Z16, Z6
-	VFMADD231PS.BCST 88(AX), Z16, Z8
-	VFMADD231PS.BCST 92(AX), Z16, Z10
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 96(AX), Z16, Z0
-	VFMADD231PS.BCST 100(AX), Z16, Z2
-	VFMADD231PS.BCST 104(AX), Z16, Z4
-	VFMADD231PS.BCST 108(AX), Z16, Z6
-	VFMADD231PS.BCST 112(AX), Z16, Z8
-	VFMADD231PS.BCST 116(AX), Z16, Z10
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z0
-	VFMADD231PS.BCST 124(AX), Z16, Z2
-	VFMADD231PS.BCST 128(AX), Z16, Z4
-	VFMADD231PS.BCST 132(AX), Z16, Z6
-	VFMADD231PS.BCST 136(AX), Z16, Z8
-	VFMADD231PS.BCST 140(AX), Z16, Z10
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z13, Z16, Z16
-	VFMADD231PS.BCST 144(AX), Z16, Z0
-	VFMADD231PS.BCST 148(AX), Z16, Z2
-	VFMADD231PS.BCST 152(AX), Z16, Z4
-	VFMADD231PS.BCST 156(AX), Z16, Z6
-	VFMADD231PS.BCST 160(AX), Z16, Z8
-	VFMADD231PS.BCST 164(AX), Z16, Z10
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z12, Z15, Z15
-	VMULPS           Z13, Z15, Z15
-	VFMADD231PS.BCST 168(AX), Z15, Z0
-	VFMADD231PS.BCST 172(AX), Z15, Z2
-	VFMADD231PS.BCST 176(AX), Z15, Z4
-	VFMADD231PS.BCST 180(AX), Z15, Z6
-	VFMADD231PS.BCST 184(AX), Z15, Z8
-	VFMADD231PS.BCST 188(AX), Z15, Z10
-	PREFETCHT0       9504(DX)
-	VMOVDQU32        288(DX), Z15
-	VPERMPS          Z12, Z15, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z1
-	VFMADD231PS.BCST 4(AX), Z16, Z3
-	VFMADD231PS.BCST 8(AX), Z16, Z5
-	VFMADD231PS.BCST 12(AX), Z16, Z7
-	VFMADD231PS.BCST 16(AX), Z16, Z9
-	VFMADD231PS.BCST 20(AX), Z16, Z11
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 24(AX), Z16, Z1
-	VFMADD231PS.BCST 28(AX), Z16, Z3
-	VFMADD231PS.BCST 32(AX), Z16, Z5
-	VFMADD231PS.BCST 36(AX), Z16, Z7
-	VFMADD231PS.BCST 40(AX), Z16, Z9
-	VFMADD231PS.BCST 44(AX), Z16, Z11
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 48(AX), Z16, Z1
-	VFMADD231PS.BCST 52(AX), Z16, Z3
-	VFMADD231PS.BCST 56(AX), Z16, Z5
-	VFMADD231PS.BCST 60(AX), Z16, Z7
-	VFMADD231PS.BCST 64(AX), Z16, Z9
-	VFMADD231PS.BCST 68(AX), Z16, Z11
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 72(AX), Z16, Z1
-	VFMADD231PS.BCST 76(AX), Z16, Z3
-	VFMADD231PS.BCST 80(AX), Z16, Z5
-	VFMADD231PS.BCST 84(AX), Z16, Z7
-	VFMADD231PS.BCST 88(AX), Z16, Z9
-	VFMADD231PS.BCST 92(AX), Z16, Z11
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 96(AX), Z16, Z1
-	VFMADD231PS.BCST 100(AX), Z16, Z3
-	VFMADD231PS.BCST 104(AX), Z16, Z5
-	VFMADD231PS.BCST 108(AX), Z16, Z7
-	VFMADD231PS.BCST 112(AX), Z16, Z9
-	VFMADD231PS.BCST 116(AX), Z16, Z11
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z1
-	VFMADD231PS.BCST 124(AX), Z16, Z3
-	VFMADD231PS.BCST 128(AX), Z16, Z5
-	VFMADD231PS.BCST 132(AX), Z16, Z7
-	VFMADD231PS.BCST 136(AX), Z16, Z9
-	VFMADD231PS.BCST 140(AX), Z16, Z11
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z12, Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 144(AX), Z16, Z1
-	VFMADD231PS.BCST 148(AX), Z16, Z3
-	VFMADD231PS.BCST 152(AX), Z16, Z5
-	VFMADD231PS.BCST 156(AX), Z16, Z7
-	VFMADD231PS.BCST 160(AX), Z16, Z9
-	VFMADD231PS.BCST 164(AX), Z16, Z11
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z12, Z15, Z15
-	VMULPS           Z14, Z15, Z15
-	VFMADD231PS.BCST 168(AX), Z15, Z1
-	VFMADD231PS.BCST 172(AX), Z15, Z3
-	VFMADD231PS.BCST 176(AX), Z15, Z5
-	VFMADD231PS.BCST 180(AX), Z15, Z7
-	VFMADD231PS.BCST 184(AX), Z15, Z9
-	VFMADD231PS.BCST 188(AX), Z15, Z11
-	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
+	PREFETCHT0   9216(BX)
+	PREFETCHT0   9504(BX)
+	VMOVDQU32    (BX), Z15
+	VMOVDQU32    288(BX), Z16
+	VPERMPS      Z12, Z15, Z17
+	VMULPS       Z13, Z17, Z17
+	VPERMPS      Z12, Z16, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS (AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 4(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 8(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 12(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 16(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 20(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x04, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x04, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 24(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 28(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 32(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 36(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 40(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 44(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x08, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x08, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 48(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 52(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 56(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 60(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 64(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 68(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x0c, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x0c, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 72(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 76(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 80(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 84(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 88(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 92(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x10, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x10, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 96(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 100(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 104(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 108(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 112(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 116(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x14, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x14, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 120(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 124(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 128(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 132(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 136(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 140(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x18, Z15, Z17
+	VPERMPS      Z12, Z17, Z17
+	VMULPS       Z13, Z17, Z17
+	VPSRLD       $0x18, Z16, Z18
+	VPERMPS      Z12, Z18, Z18
+	VMULPS       Z14, Z18, Z18
+	VBROADCASTSS 144(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 148(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 152(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 156(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 160(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 164(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VPSRLD       $0x1c, Z15, Z15
+	VPERMPS      Z12, Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VPSRLD       $0x1c, Z16, Z16
+	VPERMPS      Z12, Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VBROADCASTSS 168(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 172(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 176(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 180(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 184(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS 188(AX), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	ADDQ         $0x000000c0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct7x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19337,12 +19762,12 @@ TEXT ·direct7x16Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z8
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z8
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z9
+	PREFETCHT0       9216(BX)
+	VMOVDQU32        (BX), Z9
 	VPERMPS          Z7, Z9, Z10
 	VMULPS           Z8, Z10, Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
@@ -19423,11 +19848,14 @@ turn:
 	VFMADD231PS.BCST 216(AX), Z9, Z5
 	VFMADD231PS.BCST 220(AX), Z9, Z6
 	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -19449,14 +19877,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct7x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19475,215 +19904,275 @@ TEXT ·direct7x32Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z15
-	VCVTPH2PS 544(DX), Z16
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z15
+	VCVTPH2PS 544(BX), Z16
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z17
-	VPERMPS          Z14, Z17, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z0
-	VFMADD231PS.BCST 4(AX), Z18, Z2
-	VFMADD231PS.BCST 8(AX), Z18, Z4
-	VFMADD231PS.BCST 12(AX), Z18, Z6
-	VFMADD231PS.BCST 16(AX), Z18, Z8
-	VFMADD231PS.BCST 20(AX), Z18, Z10
-	VFMADD231PS.BCST 24(AX), Z18, Z12
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 28(AX), Z18, Z0
-	VFMADD231PS.BCST 32(AX), Z18, Z2
-	VFMADD231PS.BCST 36(AX), Z18, Z4
-	VFMADD231PS.BCST 40(AX), Z18, Z6
-	VFMADD231PS.BCST 44(AX), Z18, Z8
-	VFMADD231PS.BCST 48(AX), Z18, Z10
-	VFMADD231PS.BCST 52(AX), Z18, Z12
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 56(AX), Z18, Z0
-	VFMADD231PS.BCST 60(AX), Z18, Z2
-	VFMADD231PS.BCST 64(AX), Z18, Z4
-	VFMADD231PS.BCST 68(AX), Z18, Z6
-	VFMADD231PS.BCST 72(AX), Z18, Z8
-	VFMADD231PS.BCST 76(AX), Z18, Z10
-	VFMADD231PS.BCST 80(AX), Z18, Z12
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 84(AX), Z18, Z0
-	VFMADD231PS.BCST 88(AX), Z18, Z2
-	VFMADD231PS.BCST 92(AX), Z18, Z4
-	VFMADD231PS.BCST 96(AX), Z18, Z6
-	VFMADD231PS.BCST 100(AX), Z18, Z8
-	VFMADD231PS.BCST 104(AX), Z18, Z10
-	VFMADD231PS.BCST 108(AX), Z18, Z12
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 112(AX), Z18, Z0
-	VFMADD231PS.BCST 116(AX), Z18, Z2
-	VFMADD231PS.BCST 120(AX), Z18, Z4
-	VFMADD231PS.BCST 124(AX), Z18, Z6
-	VFMADD231PS.BCST 128(AX), Z18, Z8
-	VFMADD231PS.BCST 132(AX), Z18, Z10
-	VFMADD231PS.BCST 136(AX), Z18, Z12
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 140(AX), Z18, Z0
-	VFMADD231PS.BCST 144(AX), Z18, Z2
-	VFMADD231PS.BCST 148(AX), Z18, Z4
-	VFMADD231PS.BCST 152(AX), Z18, Z6
-	VFMADD231PS.BCST 156(AX), Z18, Z8
-	VFMADD231PS.BCST 160(AX), Z18, Z10
-	VFMADD231PS.BCST 164(AX), Z18, Z12
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z15, Z18, Z18
-	VFMADD231PS.BCST 168(AX), Z18, Z0
-	VFMADD231PS.BCST 172(AX), Z18, Z2
-	VFMADD231PS.BCST 176(AX), Z18, Z4
-	VFMADD231PS.BCST 180(AX), Z18, Z6
-	VFMADD231PS.BCST 184(AX), Z18, Z8
-	VFMADD231PS.BCST 188(AX), Z18, Z10
-	VFMADD231PS.BCST 192(AX), Z18, Z12
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z14, Z17, Z17
-	VMULPS           Z15, Z17, Z17
-	VFMADD231PS.BCST 196(AX), Z17, Z0
-	VFMADD231PS.BCST 200(AX), Z17, Z2
-	VFMADD231PS.BCST 204(AX), Z17, Z4
-	VFMADD231PS.BCST 208(AX), Z17, Z6
-	VFMADD231PS.BCST 212(AX), Z17, Z8
-	VFMADD231PS.BCST 216(AX), Z17, Z10
-	VFMADD231PS.BCST 220(AX), Z17, Z12
-	PREFETCHT0       9504(DX)
-	VMOVDQU32        288(DX), Z17
-	VPERMPS          Z14, Z17, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z1
-	VFMADD231PS.BCST 4(AX), Z18, Z3
-	VFMADD231PS.BCST 8(AX), Z18, Z5
-	VFMADD231PS.BCST 12(AX), Z18, Z7
-	VFMADD231PS.BCST 16(AX), Z18, Z9
-	VFMADD231PS.BCST 20(AX), Z18, Z11
-	VFMADD231PS.BCST 24(AX), Z18, Z13
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 28(AX), Z18, Z1
-	VFMADD231PS.BCST 32(AX), Z18, Z3
-	VFMADD231PS.BCST 36(AX), Z18, Z5
-	VFMADD231PS.BCST 40(AX), Z18, Z7
-	VFMADD231PS.BCST 44(AX), Z18, Z9
-	VFMADD231PS.BCST 48(AX), Z18, Z11
-	VFMADD231PS.BCST 52(AX), Z18, Z13
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 56(AX), Z18, Z1
-	VFMADD231PS.BCST 60(AX), Z18, Z3
-	VFMADD231PS.BCST 64(AX), Z18, Z5
-	VFMADD231PS.BCST 68(AX), Z18, Z7
-	VFMADD231PS.BCST 72(AX), Z18, Z9
-	VFMADD231PS.BCST 76(AX), Z18, Z11
-	VFMADD231PS.BCST 80(AX), Z18, Z13
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 84(AX), Z18, Z1
-	VFMADD231PS.BCST 88(AX), Z18, Z3
-	VFMADD231PS.BCST 92(AX), Z18, Z5
-	VFMADD231PS.BCST 96(AX), Z18, Z7
-	VFMADD231PS.BCST 100(AX), Z18, Z9
-	VFMADD231PS.BCST 104(AX), Z18, Z11
-	VFMADD231PS.BCST 108(AX), Z18, Z13
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 112(AX), Z18, Z1
-	VFMADD231PS.BCST 116(AX), Z18, Z3
-	VFMADD231PS.BCST 120(AX), Z18, Z5
-	VFMADD231PS.BCST 124(AX), Z18, Z7
-	VFMADD231PS.BCST 128(AX), Z18, Z9
-	VFMADD231PS.BCST 132(AX), Z18, Z11
-	VFMADD231PS.BCST 136(AX), Z18, Z13
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 140(AX), Z18, Z1
-	VFMADD231PS.BCST 144(AX), Z18, Z3
-	VFMADD231PS.BCST 148(AX), Z18, Z5
-	VFMADD231PS.BCST 152(AX), Z18, Z7
-	VFMADD231PS.BCST 156(AX), Z18, Z9
-	VFMADD231PS.BCST 160(AX), Z18, Z11
-	VFMADD231PS.BCST 164(AX), Z18, Z13
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z14, Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 168(AX), Z18, Z1
-	VFMADD231PS.BCST 172(AX), Z18, Z3
-	VFMADD231PS.BCST 176(AX), Z18, Z5
-	VFMADD231PS.BCST 180(AX), Z18, Z7
-	VFMADD231PS.BCST 184(AX), Z18, Z9
-	VFMADD231PS.BCST 188(AX), Z18, Z11
-	VFMADD231PS.BCST 192(AX), Z18, Z13
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z14, Z17, Z17
-	VMULPS           Z16, Z17, Z17
-	VFMADD231PS.BCST 196(AX), Z17, Z1
-	VFMADD231PS.BCST 200(AX), Z17, Z3
-	VFMADD231PS.BCST 204(AX), Z17, Z5
-	VFMADD231PS.BCST 208(AX), Z17, Z7
-	VFMADD231PS.BCST 212(AX), Z17, Z9
-	VFMADD231PS.BCST 216(AX), Z17, Z11
-	VFMADD231PS.BCST 220(AX), Z17, Z13
-	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
+	PREFETCHT0   9216(BX)
+	PREFETCHT0   9504(BX)
+	VMOVDQU32    (BX), Z17
+	VMOVDQU32    288(BX), Z18
+	VPERMPS      Z14, Z17, Z19
+	VMULPS       Z15, Z19, Z19
+	VPERMPS      Z14, Z18, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 4(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 8(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 12(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 16(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 20(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 24(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x04, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x04, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 28(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 32(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 36(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 40(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 44(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 48(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 52(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x08, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x08, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 56(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 60(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 64(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 68(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 72(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 76(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 80(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x0c, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x0c, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 84(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 88(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 92(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 96(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 100(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 104(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 108(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x10, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x10, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 112(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 116(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 120(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 124(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 128(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 132(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 136(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x14, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x14, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 140(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 144(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 148(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 152(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 156(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 160(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 164(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x18, Z17, Z19
+	VPERMPS      Z14, Z19, Z19
+	VMULPS       Z15, Z19, Z19
+	VPSRLD       $0x18, Z18, Z20
+	VPERMPS      Z14, Z20, Z20
+	VMULPS       Z16, Z20, Z20
+	VBROADCASTSS 168(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 172(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 176(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 180(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 184(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 188(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 192(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VPSRLD       $0x1c, Z17, Z17
+	VPERMPS      Z14, Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VPSRLD       $0x1c, Z18, Z18
+	VPERMPS      Z14, Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VBROADCASTSS 196(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 200(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 204(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 208(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 212(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 216(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 220(AX), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	ADDQ         $0x000000e0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct8x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19696,12 +20185,12 @@ TEXT ·direct8x16Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z9
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z9
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z10
+	PREFETCHT0       9216(BX)
+	VMOVDQU32        (BX), Z10
 	VPERMPS          Z8, Z10, Z11
 	VMULPS           Z9, Z11, Z11
 	VFMADD231PS.BCST (AX), Z11, Z0
@@ -19790,11 +20279,14 @@ turn:
 	VFMADD231PS.BCST 248(AX), Z10, Z6
 	VFMADD231PS.BCST 252(AX), Z10, Z7
 	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000020, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -19818,14 +20310,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct8x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32Q4_0AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32Q4_0AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32Q4_0AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000120, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000120, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -19846,223 +20339,290 @@ TEXT ·direct8x32Q4_0AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z17
-	VCVTPH2PS 544(DX), Z18
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z17
+	VCVTPH2PS 544(BX), Z18
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       9216(DX)
-	VMOVDQU32        (DX), Z19
-	VPERMPS          Z16, Z19, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST (AX), Z20, Z0
-	VFMADD231PS.BCST 4(AX), Z20, Z2
-	VFMADD231PS.BCST 8(AX), Z20, Z4
-	VFMADD231PS.BCST 12(AX), Z20, Z6
-	VFMADD231PS.BCST 16(AX), Z20, Z8
-	VFMADD231PS.BCST 20(AX), Z20, Z10
-	VFMADD231PS.BCST 24(AX), Z20, Z12
-	VFMADD231PS.BCST 28(AX), Z20, Z14
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 32(AX), Z20, Z0
-	VFMADD231PS.BCST 36(AX), Z20, Z2
-	VFMADD231PS.BCST 40(AX), Z20, Z4
-	VFMADD231PS.BCST 44(AX), Z20, Z6
-	VFMADD231PS.BCST 48(AX), Z20, Z8
-	VFMADD231PS.BCST 52(AX), Z20, Z10
-	VFMADD231PS.BCST 56(AX), Z20, Z12
-	VFMADD231PS.BCST 60(AX), Z20, Z14
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 64(AX), Z20, Z0
-	VFMADD231PS.BCST 68(AX), Z20, Z2
-	VFMADD231PS.BCST 72(AX), Z20, Z4
-	VFMADD231PS.BCST 76(AX), Z20, Z6
-	VFMADD231PS.BCST 80(AX), Z20, Z8
-	VFMADD231PS.BCST 84(AX), Z20, Z10
-	VFMADD231PS.BCST 88(AX), Z20, Z12
-	VFMADD231PS.BCST 92(AX), Z20, Z14
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 96(AX), Z20, Z0
-	VFMADD231PS.BCST 100(AX), Z20, Z2
-	VFMADD231PS.BCST 104(AX), Z20, Z4
-	VFMADD231PS.BCST 108(AX), Z20, Z6
-	VFMADD231PS.BCST 112(AX), Z20, Z8
-	VFMADD231PS.BCST 116(AX), Z20, Z10
-	VFMADD231PS.BCST 120(AX), Z20, Z12
-	VFMADD231PS.BCST 124(AX), Z20, Z14
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 128(AX), Z20, Z0
-	VFMADD231PS.BCST 132(AX), Z20, Z2
-	VFMADD231PS.BCST 136(AX), Z20, Z4
-	VFMADD231PS.BCST 140(AX), Z20, Z6
-	VFMADD231PS.BCST 144(AX), Z20, Z8
-	VFMADD231PS.BCST 148(AX), Z20, Z10
-	VFMADD231PS.BCST 152(AX), Z20, Z12
-	VFMADD231PS.BCST 156(AX), Z20, Z14
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 160(AX), Z20, Z0
-	VFMADD231PS.BCST 164(AX), Z20, Z2
-	VFMADD231PS.BCST 168(AX), Z20, Z4
-	VFMADD231PS.BCST 172(AX), Z20, Z6
-	VFMADD231PS.BCST 176(AX), Z20, Z8
-	VFMADD231PS.BCST 180(AX), Z20, Z10
-	VFMADD231PS.BCST 184(AX), Z20, Z12
-	VFMADD231PS.BCST 188(AX), Z20, Z14
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z17, Z20, Z20
-	VFMADD231PS.BCST 192(AX), Z20, Z0
-	VFMADD231PS.BCST 196(AX), Z20, Z2
-	VFMADD231PS.BCST 200(AX), Z20, Z4
-	VFMADD231PS.BCST 204(AX), Z20, Z6
-	VFMADD231PS.BCST 208(AX), Z20, Z8
-	VFMADD231PS.BCST 212(AX), Z20, Z10
-	VFMADD231PS.BCST 216(AX), Z20, Z12
-	VFMADD231PS.BCST 220(AX), Z20, Z14
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z16, Z19, Z19
-	VMULPS           Z17, Z19, Z19
-	VFMADD231PS.BCST 224(AX), Z19, Z0
-	VFMADD231PS.BCST 228(AX), Z19, Z2
-	VFMADD231PS.BCST 232(AX), Z19, Z4
-	VFMADD231PS.BCST 236(AX), Z19, Z6
-	VFMADD231PS.BCST 240(AX), Z19, Z8
-	VFMADD231PS.BCST 244(AX), Z19, Z10
-	VFMADD231PS.BCST 248(AX), Z19, Z12
-	VFMADD231PS.BCST 252(AX), Z19, Z14
-	PREFETCHT0       9504(DX)
-	VMOVDQU32        288(DX), Z19
-	VPERMPS          Z16, Z19, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST (AX), Z20, Z1
-	VFMADD231PS.BCST 4(AX), Z20, Z3
-	VFMADD231PS.BCST 8(AX), Z20, Z5
-	VFMADD231PS.BCST 12(AX), Z20, Z7
-	VFMADD231PS.BCST 16(AX), Z20, Z9
-	VFMADD231PS.BCST 20(AX), Z20, Z11
-	VFMADD231PS.BCST 24(AX), Z20, Z13
-	VFMADD231PS.BCST 28(AX), Z20, Z15
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 32(AX), Z20, Z1
-	VFMADD231PS.BCST 36(AX), Z20, Z3
-	VFMADD231PS.BCST 40(AX), Z20, Z5
-	VFMADD231PS.BCST 44(AX), Z20, Z7
-	VFMADD231PS.BCST 48(AX), Z20, Z9
-	VFMADD231PS.BCST 52(AX), Z20, Z11
-	VFMADD231PS.BCST 56(AX), Z20, Z13
-	VFMADD231PS.BCST 60(AX), Z20, Z15
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 64(AX), Z20, Z1
-	VFMADD231PS.BCST 68(AX), Z20, Z3
-	VFMADD231PS.BCST 72(AX), Z20, Z5
-	VFMADD231PS.BCST 76(AX), Z20, Z7
-	VFMADD231PS.BCST 80(AX), Z20, Z9
-	VFMADD231PS.BCST 84(AX), Z20, Z11
-	VFMADD231PS.BCST 88(AX), Z20, Z13
-	VFMADD231PS.BCST 92(AX), Z20, Z15
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 96(AX), Z20, Z1
-	VFMADD231PS.BCST 100(AX), Z20, Z3
-	VFMADD231PS.BCST 104(AX), Z20, Z5
-	VFMADD231PS.BCST 108(AX), Z20, Z7
-	VFMADD231PS.BCST 112(AX), Z20, Z9
-	VFMADD231PS.BCST 116(AX), Z20, Z11
-	VFMADD231PS.BCST 120(AX), Z20, Z13
-	VFMADD231PS.BCST 124(AX), Z20, Z15
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 128(AX), Z20, Z1
-	VFMADD231PS.BCST 132(AX), Z20, Z3
-	VFMADD231PS.BCST 136(AX), Z20, Z5
-	VFMADD231PS.BCST 140(AX), Z20, Z7
-	VFMADD231PS.BCST 144(AX), Z20, Z9
-	VFMADD231PS.BCST 148(AX), Z20, Z11
-	VFMADD231PS.BCST 152(AX), Z20, Z13
-	VFMADD231PS.BCST 156(AX), Z20, Z15
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 160(AX), Z20, Z1
-	VFMADD231PS.BCST 164(AX), Z20, Z3
-	VFMADD231PS.BCST 168(AX), Z20, Z5
-	VFMADD231PS.BCST 172(AX), Z20, Z7
-	VFMADD231PS.BCST 176(AX), Z20, Z9
-	VFMADD231PS.BCST 180(AX), Z20, Z11
-	VFMADD231PS.BCST 184(AX), Z20, Z13
-	VFMADD231PS.BCST 188(AX), Z20, Z15
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z16, Z20, Z20
-	VMULPS           Z18, Z20, Z20
-	VFMADD231PS.BCST 192(AX), Z20, Z1
-	VFMADD231PS.BCST 196(AX), Z20, Z3
-	VFMADD231PS.BCST 200(AX), Z20, Z5
-	VFMADD231PS.BCST 204(AX), Z20, Z7
-	VFMADD231PS.BCST 208(AX), Z20, Z9
-	VFMADD231PS.BCST 212(AX), Z20, Z11
-	VFMADD231PS.BCST 216(AX), Z20, Z13
-	VFMADD231PS.BCST 220(AX), Z20, Z15
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z16, Z19, Z19
-	VMULPS           Z18, Z19, Z19
-	VFMADD231PS.BCST 224(AX), Z19, Z1
-	VFMADD231PS.BCST 228(AX), Z19, Z3
-	VFMADD231PS.BCST 232(AX), Z19, Z5
-	VFMADD231PS.BCST 236(AX), Z19, Z7
-	VFMADD231PS.BCST 240(AX), Z19, Z9
-	VFMADD231PS.BCST 244(AX), Z19, Z11
-	VFMADD231PS.BCST 248(AX), Z19, Z13
-	VFMADD231PS.BCST 252(AX), Z19, Z15
-	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z14, (AX)
-	VMOVUPS          Z15, 64(AX)
+	PREFETCHT0   9216(BX)
+	PREFETCHT0   9504(BX)
+	VMOVDQU32    (BX), Z19
+	VMOVDQU32    288(BX), Z20
+	VPERMPS      Z16, Z19, Z21
+	VMULPS       Z17, Z21, Z21
+	VPERMPS      Z16, Z20, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS (AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 4(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 8(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 12(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 16(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 20(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 24(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 28(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x04, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x04, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 32(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 36(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 40(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 44(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 48(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 52(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 56(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 60(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x08, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x08, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 64(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 68(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 72(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 76(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 80(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 84(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 88(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 92(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x0c, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x0c, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 96(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 100(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 104(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 108(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 112(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 116(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 120(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 124(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x10, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x10, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 128(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 132(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 136(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 140(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 144(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 148(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 152(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 156(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x14, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x14, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 160(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 164(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 168(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 172(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 176(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 180(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 184(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 188(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x18, Z19, Z21
+	VPERMPS      Z16, Z21, Z21
+	VMULPS       Z17, Z21, Z21
+	VPSRLD       $0x18, Z20, Z22
+	VPERMPS      Z16, Z22, Z22
+	VMULPS       Z18, Z22, Z22
+	VBROADCASTSS 192(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 196(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 200(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 204(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 208(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 212(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 216(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 220(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VPSRLD       $0x1c, Z19, Z19
+	VPERMPS      Z16, Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VPSRLD       $0x1c, Z20, Z20
+	VPERMPS      Z16, Z20, Z20
+	VMULPS       Z18, Z20, Z20
+	VBROADCASTSS 224(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 228(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 232(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 236(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 240(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 244(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 248(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS 252(AX), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	ADDQ         $0x00000100, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -20127,9 +20687,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20193,9 +20753,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20296,9 +20856,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20473,9 +21033,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20550,9 +21110,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20674,9 +21234,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20892,9 +21452,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -20980,9 +21540,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -21125,9 +21685,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -21384,9 +21944,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -21483,9 +22043,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -21649,9 +22209,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -21949,14 +22509,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -21966,13 +22527,13 @@ TEXT ·direct5x16Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z6
-	VCVTPH2PS 288(DX), Z7
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z6
+	VCVTPH2PS 288(BX), Z7
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z8
+	PREFETCHT0       8960(BX)
+	VMOVDQU32        (BX), Z8
 	VPERMPS          Z5, Z8, Z9
 	VFMADD213PS      Z7, Z6, Z9
 	VFMADD231PS.BCST (AX), Z9, Z0
@@ -22037,11 +22598,14 @@ turn:
 	VFMADD231PS.BCST 152(AX), Z8, Z3
 	VFMADD231PS.BCST 156(AX), Z8, Z4
 	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000040, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -22059,14 +22623,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22081,179 +22646,223 @@ TEXT ·direct5x32Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z11
-	VCVTPH2PS 288(DX), Z12
-	VCVTPH2PS 576(DX), Z13
-	VCVTPH2PS 608(DX), Z14
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z11
+	VCVTPH2PS 288(BX), Z12
+	VCVTPH2PS 576(BX), Z13
+	VCVTPH2PS 608(BX), Z14
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z15
-	VPERMPS          Z10, Z15, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST (AX), Z16, Z0
-	VFMADD231PS.BCST 4(AX), Z16, Z2
-	VFMADD231PS.BCST 8(AX), Z16, Z4
-	VFMADD231PS.BCST 12(AX), Z16, Z6
-	VFMADD231PS.BCST 16(AX), Z16, Z8
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 20(AX), Z16, Z0
-	VFMADD231PS.BCST 24(AX), Z16, Z2
-	VFMADD231PS.BCST 28(AX), Z16, Z4
-	VFMADD231PS.BCST 32(AX), Z16, Z6
-	VFMADD231PS.BCST 36(AX), Z16, Z8
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 40(AX), Z16, Z0
-	VFMADD231PS.BCST 44(AX), Z16, Z2
-	VFMADD231PS.BCST 48(AX), Z16, Z4
-	VFMADD231PS.BCST 52(AX), Z16, Z6
-	VFMADD231PS.BCST 56(AX), Z16, Z8
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 60(AX), Z16, Z0
-	VFMADD231PS.BCST 64(AX), Z16, Z2
-	VFMADD231PS.BCST 68(AX), Z16, Z4
-	VFMADD231PS.BCST 72(AX), Z16, Z6
-	VFMADD231PS.BCST 76(AX), Z16, Z8
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 80(AX), Z16, Z0
-	VFMADD231PS.BCST 84(AX), Z16, Z2
-	VFMADD231PS.BCST 88(AX), Z16, Z4
-	VFMADD231PS.BCST 92(AX), Z16, Z6
-	VFMADD231PS.BCST 96(AX), Z16, Z8
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 100(AX), Z16, Z0
-	VFMADD231PS.BCST 104(AX), Z16, Z2
-	VFMADD231PS.BCST 108(AX), Z16, Z4
-	VFMADD231PS.BCST 112(AX), Z16, Z6
-	VFMADD231PS.BCST 116(AX), Z16, Z8
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z0
-	VFMADD231PS.BCST 124(AX), Z16, Z2
-	VFMADD231PS.BCST 128(AX), Z16, Z4
-	VFMADD231PS.BCST 132(AX), Z16, Z6
-	VFMADD231PS.BCST 136(AX), Z16, Z8
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z10, Z15, Z15
-	VFMADD213PS      Z12, Z11, Z15
-	VFMADD231PS.BCST 140(AX), Z15, Z0
-	VFMADD231PS.BCST 144(AX), Z15, Z2
-	VFMADD231PS.BCST 148(AX), Z15, Z4
-	VFMADD231PS.BCST 152(AX), Z15, Z6
-	VFMADD231PS.BCST 156(AX), Z15, Z8
-	PREFETCHT0       9280(DX)
-	VMOVDQU32        320(DX), Z15
-	VPERMPS          Z10, Z15, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST (AX), Z16, Z1
-	VFMADD231PS.BCST 4(AX), Z16, Z3
-	VFMADD231PS.BCST 8(AX), Z16, Z5
-	VFMADD231PS.BCST 12(AX), Z16, Z7
-	VFMADD231PS.BCST 16(AX), Z16, Z9
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 20(AX), Z16, Z1
-	VFMADD231PS.BCST 24(AX), Z16, Z3
-	VFMADD231PS.BCST 28(AX), Z16, Z5
-	VFMADD231PS.BCST 32(AX), Z16, Z7
-	VFMADD231PS.BCST 36(AX), Z16, Z9
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 40(AX), Z16, Z1
-	VFMADD231PS.BCST 44(AX), Z16, Z3
-	VFMADD231PS.BCST 48(AX), Z16, Z5
-	VFMADD231PS.BCST 52(AX), Z16, Z7
-	VFMADD231PS.BCST 56(AX), Z16, Z9
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 60(AX), Z16, Z1
-	VFMADD231PS.BCST 64(AX), Z16, Z3
-	VFMADD231PS.BCST 68(AX), Z16, Z5
-	VFMADD231PS.BCST 72(AX), Z16, Z7
-	VFMADD231PS.BCST 76(AX), Z16, Z9
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 80(AX), Z16, Z1
-	VFMADD231PS.BCST 84(AX), Z16, Z3
-	VFMADD231PS.BCST 88(AX), Z16, Z5
-	VFMADD231PS.BCST 92(AX), Z16, Z7
-	VFMADD231PS.BCST 96(AX), Z16, Z9
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 100(AX), Z16, Z1
-	VFMADD231PS.BCST 104(AX), Z16, Z3
-	VFMADD231PS.BCST 108(AX), Z16, Z5
-	VFMADD231PS.BCST 112(AX), Z16, Z7
-	VFMADD231PS.BCST 116(AX), Z16, Z9
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z1
-	VFMADD231PS.BCST 124(AX), Z16, Z3
-	VFMADD231PS.BCST 128(AX), Z16, Z5
-	VFMADD231PS.BCST 132(AX), Z16, Z7
-	VFMADD231PS.BCST 136(AX), Z16, Z9
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z10, Z15, Z15
-	VFMADD213PS      Z14, Z13, Z15
-	VFMADD231PS.BCST 140(AX), Z15, Z1
-	VFMADD231PS.BCST 144(AX), Z15, Z3
-	VFMADD231PS.BCST 148(AX), Z15, Z5
-	VFMADD231PS.BCST 152(AX), Z15, Z7
-	VFMADD231PS.BCST 156(AX), Z15, Z9
-	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
+	PREFETCHT0   8960(BX)
+	PREFETCHT0   9280(BX)
+	VMOVDQU32    (BX), Z15
+	VMOVDQU32    320(BX), Z16
+	VPERMPS      Z10, Z15, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPERMPS      Z10, Z16, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS (AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 4(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 8(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 12(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 16(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x04, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x04, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 20(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 24(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 28(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 32(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 36(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x08, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x08, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 40(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 44(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 48(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 52(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 56(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x0c, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x0c, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 60(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 64(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 68(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 72(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 76(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x10, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x10, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 80(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 84(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 88(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 92(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 96(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x14, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x14, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 100(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 104(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 108(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 112(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 116(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x18, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x18, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 120(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 124(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 128(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 132(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 136(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x1c, Z15, Z15
+	VPERMPS      Z10, Z15, Z15
+	VFMADD213PS  Z12, Z11, Z15
+	VPSRLD       $0x1c, Z16, Z16
+	VPERMPS      Z10, Z16, Z16
+	VFMADD213PS  Z14, Z13, Z16
+	VBROADCASTSS 140(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 144(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 148(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 152(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 156(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	ADDQ         $0x000000a0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000040, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct6x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22264,13 +22873,13 @@ TEXT ·direct6x16Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z7
-	VCVTPH2PS 288(DX), Z8
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z7
+	VCVTPH2PS 288(BX), Z8
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z9
+	PREFETCHT0       8960(BX)
+	VMOVDQU32        (BX), Z9
 	VPERMPS          Z6, Z9, Z10
 	VFMADD213PS      Z8, Z7, Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
@@ -22343,11 +22952,14 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z9, Z4
 	VFMADD231PS.BCST 188(AX), Z9, Z5
 	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000040, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -22367,14 +22979,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct6x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22391,198 +23004,250 @@ TEXT ·direct6x32Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z13
-	VCVTPH2PS 288(DX), Z14
-	VCVTPH2PS 576(DX), Z15
-	VCVTPH2PS 608(DX), Z16
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z13
+	VCVTPH2PS 288(BX), Z14
+	VCVTPH2PS 576(BX), Z15
+	VCVTPH2PS 608(BX), Z16
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z17
-	VPERMPS          Z12, Z17, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST (AX), Z18, Z0
-	VFMADD231PS.BCST 4(AX), Z18, Z2
-	VFMADD231PS.BCST 8(AX), Z18, Z4
-	VFMADD231PS.BCST 12(AX), Z18, Z6
-	VFMADD231PS.BCST 16(AX), Z18, Z8
-	VFMADD231PS.BCST 20(AX), Z18, Z10
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 24(AX), Z18, Z0
-	VFMADD231PS.BCST 28(AX), Z18, Z2
-	VFMADD231PS.BCST 32(AX), Z18, Z4
-	VFMADD231PS.BCST 36(AX), Z18, Z6
-	VFMADD231PS.BCST 40(AX), Z18, Z8
-	VFMADD231PS.BCST 44(AX), Z18, Z10
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 48(AX), Z18, Z0
-	VFMADD231PS.BCST 52(AX), Z18, Z2
-	VFMADD231PS.BCST 56(AX), Z18, Z4
-	VFMADD231PS.BCST 60(AX), Z18, Z6
-	VFMADD231PS.BCST 64(AX), Z18, Z8
-	VFMADD231PS.BCST 68(AX), Z18, Z10
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 72(AX), Z18, Z0
-	VFMADD231PS.BCST 76(AX), Z18, Z2
-	VFMADD231PS.BCST 80(AX), Z18, Z4
-	VFMADD231PS.BCST 84(AX), Z18, Z6
-	VFMADD231PS.BCST 88(AX), Z18, Z8
-	VFMADD231PS.BCST 92(AX), Z18, Z10
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z0
-	VFMADD231PS.BCST 100(AX), Z18, Z2
-	VFMADD231PS.BCST 104(AX), Z18, Z4
-	VFMADD231PS.BCST 108(AX), Z18, Z6
-	VFMADD231PS.BCST 112(AX), Z18, Z8
-	VFMADD231PS.BCST 116(AX), Z18, Z10
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 120(AX), Z18, Z0
-	VFMADD231PS.BCST 124(AX), Z18, Z2
-	VFMADD231PS.BCST 128(AX), Z18, Z4
-	VFMADD231PS.BCST 132(AX), Z18, Z6
-	VFMADD231PS.BCST 136(AX), Z18, Z8
-	VFMADD231PS.BCST 140(AX), Z18, Z10
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 144(AX), Z18, Z0
-	VFMADD231PS.BCST 148(AX), Z18, Z2
-	VFMADD231PS.BCST 152(AX), Z18, Z4
-	VFMADD231PS.BCST 156(AX), Z18, Z6
-	VFMADD231PS.BCST 160(AX), Z18, Z8
-	VFMADD231PS.BCST 164(AX), Z18, Z10
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z12, Z17, Z17
-	VFMADD213PS      Z14, Z13, Z17
-	VFMADD231PS.BCST 168(AX), Z17, Z0
-	VFMADD231PS.BCST 172(AX), Z17, Z2
-	VFMADD231PS.BCST 176(AX), Z17, Z4
-	VFMADD231PS.BCST 180(AX), Z17, Z6
-	VFMADD231PS.BCST 184(AX), Z17, Z8
-	VFMADD231PS.BCST 188(AX), Z17, Z10
-	PREFETCHT0       9280(DX)
-	VMOVDQU32        320(DX), Z17
-	VPERMPS          Z12, Z17, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST (AX), Z18, Z1
-	VFMADD231PS.BCST 4(AX), Z18, Z3
-	VFMADD231PS.BCST 8(AX), Z18, Z5
-	VFMADD231PS.BCST 12(AX), Z18, Z7
-	VFMADD231PS.BCST 16(AX), Z18, Z9
-	VFMADD231PS.BCST 20(AX), Z18, Z11
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 24(AX), Z18, Z1
-	VFMADD231PS.BCST 28(AX), Z18, Z3
-	VFMADD231PS.BCST 32(AX), Z18, Z5
-	VFMADD231PS.BCST 36(AX), Z18, Z7
-	VFMADD231PS.BCST 40(AX), Z18, Z9
-	VFMADD231PS.BCST 44(AX), Z18, Z11
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 48(AX), Z18, Z1
-	VFMADD231PS.BCST 52(AX), Z18, Z3
-	VFMADD231PS.BCST 56(AX), Z18, Z5
-	VFMADD231PS.BCST 60(AX), Z18, Z7
-	VFMADD231PS.BCST 64(AX), Z18, Z9
-	VFMADD231PS.BCST 68(AX), Z18, Z11
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 72(AX), Z18, Z1
-	VFMADD231PS.BCST 76(AX), Z18, Z3
-	VFMADD231PS.BCST 80(AX), Z18, Z5
-	VFMADD231PS.BCST 84(AX), Z18, Z7
-	VFMADD231PS.BCST 88(AX), Z18, Z9
-	VFMADD231PS.BCST 92(AX), Z18, Z11
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z1
-	VFMADD231PS.BCST 100(AX), Z18, Z3
-	VFMADD231PS.BCST 104(AX), Z18, Z5
-	VFMADD231PS.BCST 108(AX), Z18, Z7
-	VFMADD231PS.BCST 112(AX), Z18, Z9
-	VFMADD231PS.BCST 116(AX), Z18, Z11
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 120(AX), Z18, Z1
-	VFMADD231PS.BCST 124(AX), Z18, Z3
-	VFMADD231PS.BCST 128(AX), Z18, Z5
-	VFMADD231PS.BCST 132(AX), Z18, Z7
-	VFMADD231PS.BCST 136(AX), Z18, Z9
-	VFMADD231PS.BCST 140(AX), Z18, Z11
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 144(AX), Z18, Z1
-	VFMADD231PS.BCST 148(AX), Z18, Z3
-	VFMADD231PS.BCST 152(AX), Z18, Z5
-	VFMADD231PS.BCST 156(AX), Z18, Z7
-	VFMADD231PS.BCST 160(AX), Z18, Z9
-	VFMADD231PS.BCST 164(AX), Z18, Z11
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z12, Z17, Z17
-	VFMADD213PS      Z16, Z15, Z17
-	VFMADD231PS.BCST 168(AX), Z17, Z1
-	VFMADD231PS.BCST 172(AX), Z17, Z3
-	VFMADD231PS.BCST 176(AX), Z17, Z5
-	VFMADD231PS.BCST 180(AX), Z17, Z7
-	VFMADD231PS.BCST 184(AX), Z17, Z9
-	VFMADD231PS.BCST 188(AX), Z17, Z11
-	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
+	PREFETCHT0   8960(BX)
+	PREFETCHT0   9280(BX)
+	VMOVDQU32    (BX), Z17
+	VMOVDQU32    320(BX), Z18
+	VPERMPS      Z12, Z17, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPERMPS      Z12, Z18, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 4(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 8(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 12(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 16(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 20(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x04, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x04, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 24(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 28(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 32(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 36(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 40(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 44(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x08, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x08, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 48(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 52(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 56(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 60(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 64(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 68(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x0c, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x0c, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 72(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 76(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 80(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 84(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 88(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 92(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x10, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x10, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 96(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 100(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 104(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 108(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 112(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 116(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x14, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x14, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 120(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 124(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 128(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 132(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 136(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 140(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x18, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x18, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 144(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 148(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 152(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 156(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 160(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 164(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x1c, Z17, Z17
+	VPERMPS      Z12, Z17, Z17
+	VFMADD213PS  Z14, Z13, Z17
+	VPSRLD       $0x1c, Z18, Z18
+	VPERMPS      Z12, Z18, Z18
+	VFMADD213PS  Z16, Z15, Z18
+	VBROADCASTSS 168(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 172(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 176(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 180(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 184(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 188(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	ADDQ         $0x000000c0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000040, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct7x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22594,13 +23259,13 @@ TEXT ·direct7x16Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z8
-	VCVTPH2PS 288(DX), Z9
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z8
+	VCVTPH2PS 288(BX), Z9
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z10
+	PREFETCHT0       8960(BX)
+	VMOVDQU32        (BX), Z10
 	VPERMPS          Z7, Z10, Z11
 	VFMADD213PS      Z9, Z8, Z11
 	VFMADD231PS.BCST (AX), Z11, Z0
@@ -22681,11 +23346,14 @@ turn:
 	VFMADD231PS.BCST 216(AX), Z10, Z5
 	VFMADD231PS.BCST 220(AX), Z10, Z6
 	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000040, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -22707,14 +23375,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct7x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22733,217 +23402,277 @@ TEXT ·direct7x32Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z15
-	VCVTPH2PS 288(DX), Z16
-	VCVTPH2PS 576(DX), Z17
-	VCVTPH2PS 608(DX), Z18
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z15
+	VCVTPH2PS 288(BX), Z16
+	VCVTPH2PS 576(BX), Z17
+	VCVTPH2PS 608(BX), Z18
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z19
-	VPERMPS          Z14, Z19, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST (AX), Z20, Z0
-	VFMADD231PS.BCST 4(AX), Z20, Z2
-	VFMADD231PS.BCST 8(AX), Z20, Z4
-	VFMADD231PS.BCST 12(AX), Z20, Z6
-	VFMADD231PS.BCST 16(AX), Z20, Z8
-	VFMADD231PS.BCST 20(AX), Z20, Z10
-	VFMADD231PS.BCST 24(AX), Z20, Z12
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 28(AX), Z20, Z0
-	VFMADD231PS.BCST 32(AX), Z20, Z2
-	VFMADD231PS.BCST 36(AX), Z20, Z4
-	VFMADD231PS.BCST 40(AX), Z20, Z6
-	VFMADD231PS.BCST 44(AX), Z20, Z8
-	VFMADD231PS.BCST 48(AX), Z20, Z10
-	VFMADD231PS.BCST 52(AX), Z20, Z12
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 56(AX), Z20, Z0
-	VFMADD231PS.BCST 60(AX), Z20, Z2
-	VFMADD231PS.BCST 64(AX), Z20, Z4
-	VFMADD231PS.BCST 68(AX), Z20, Z6
-	VFMADD231PS.BCST 72(AX), Z20, Z8
-	VFMADD231PS.BCST 76(AX), Z20, Z10
-	VFMADD231PS.BCST 80(AX), Z20, Z12
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 84(AX), Z20, Z0
-	VFMADD231PS.BCST 88(AX), Z20, Z2
-	VFMADD231PS.BCST 92(AX), Z20, Z4
-	VFMADD231PS.BCST 96(AX), Z20, Z6
-	VFMADD231PS.BCST 100(AX), Z20, Z8
-	VFMADD231PS.BCST 104(AX), Z20, Z10
-	VFMADD231PS.BCST 108(AX), Z20, Z12
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 112(AX), Z20, Z0
-	VFMADD231PS.BCST 116(AX), Z20, Z2
-	VFMADD231PS.BCST 120(AX), Z20, Z4
-	VFMADD231PS.BCST 124(AX), Z20, Z6
-	VFMADD231PS.BCST 128(AX), Z20, Z8
-	VFMADD231PS.BCST 132(AX), Z20, Z10
-	VFMADD231PS.BCST 136(AX), Z20, Z12
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 140(AX), Z20, Z0
-	VFMADD231PS.BCST 144(AX), Z20, Z2
-	VFMADD231PS.BCST 148(AX), Z20, Z4
-	VFMADD231PS.BCST 152(AX), Z20, Z6
-	VFMADD231PS.BCST 156(AX), Z20, Z8
-	VFMADD231PS.BCST 160(AX), Z20, Z10
-	VFMADD231PS.BCST 164(AX), Z20, Z12
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 168(AX), Z20, Z0
-	VFMADD231PS.BCST 172(AX), Z20, Z2
-	VFMADD231PS.BCST 176(AX), Z20, Z4
-	VFMADD231PS.BCST 180(AX), Z20, Z6
-	VFMADD231PS.BCST 184(AX), Z20, Z8
-	VFMADD231PS.BCST 188(AX), Z20, Z10
-	VFMADD231PS.BCST 192(AX), Z20, Z12
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z14, Z19, Z19
-	VFMADD213PS      Z16, Z15, Z19
-	VFMADD231PS.BCST 196(AX), Z19, Z0
-	VFMADD231PS.BCST 200(AX), Z19, Z2
-	VFMADD231PS.BCST 204(AX), Z19, Z4
-	VFMADD231PS.BCST 208(AX), Z19, Z6
-	VFMADD231PS.BCST 212(AX), Z19, Z8
-	VFMADD231PS.BCST 216(AX), Z19, Z10
-	VFMADD231PS.BCST 220(AX), Z19, Z12
-	PREFETCHT0       9280(DX)
-	VMOVDQU32        320(DX), Z19
-	VPERMPS          Z14, Z19, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST (AX), Z20, Z1
-	VFMADD231PS.BCST 4(AX), Z20, Z3
-	VFMADD231PS.BCST 8(AX), Z20, Z5
-	VFMADD231PS.BCST 12(AX), Z20, Z7
-	VFMADD231PS.BCST 16(AX), Z20, Z9
-	VFMADD231PS.BCST 20(AX), Z20, Z11
-	VFMADD231PS.BCST 24(AX), Z20, Z13
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 28(AX), Z20, Z1
-	VFMADD231PS.BCST 32(AX), Z20, Z3
-	VFMADD231PS.BCST 36(AX), Z20, Z5
-	VFMADD231PS.BCST 40(AX), Z20, Z7
-	VFMADD231PS.BCST 44(AX), Z20, Z9
-	VFMADD231PS.BCST 48(AX), Z20, Z11
-	VFMADD231PS.BCST 52(AX), Z20, Z13
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 56(AX), Z20, Z1
-	VFMADD231PS.BCST 60(AX), Z20, Z3
-	VFMADD231PS.BCST 64(AX), Z20, Z5
-	VFMADD231PS.BCST 68(AX), Z20, Z7
-	VFMADD231PS.BCST 72(AX), Z20, Z9
-	VFMADD231PS.BCST 76(AX), Z20, Z11
-	VFMADD231PS.BCST 80(AX), Z20, Z13
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 84(AX), Z20, Z1
-	VFMADD231PS.BCST 88(AX), Z20, Z3
-	VFMADD231PS.BCST 92(AX), Z20, Z5
-	VFMADD231PS.BCST 96(AX), Z20, Z7
-	VFMADD231PS.BCST 100(AX), Z20, Z9
-	VFMADD231PS.BCST 104(AX), Z20, Z11
-	VFMADD231PS.BCST 108(AX), Z20, Z13
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 112(AX), Z20, Z1
-	VFMADD231PS.BCST 116(AX), Z20, Z3
-	VFMADD231PS.BCST 120(AX), Z20, Z5
-	VFMADD231PS.BCST 124(AX), Z20, Z7
-	VFMADD231PS.BCST 128(AX), Z20, Z9
-	VFMADD231PS.BCST 132(AX), Z20, Z11
-	VFMADD231PS.BCST 136(AX), Z20, Z13
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 140(AX), Z20, Z1
-	VFMADD231PS.BCST 144(AX), Z20, Z3
-	VFMADD231PS.BCST 148(AX), Z20, Z5
-	VFMADD231PS.BCST 152(AX), Z20, Z7
-	VFMADD231PS.BCST 156(AX), Z20, Z9
-	VFMADD231PS.BCST 160(AX), Z20, Z11
-	VFMADD231PS.BCST 164(AX), Z20, Z13
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 168(AX), Z20, Z1
-	VFMADD231PS.BCST 172(AX), Z20, Z3
-	VFMADD231PS.BCST 176(AX), Z20, Z5
-	VFMADD231PS.BCST 180(AX), Z20, Z7
-	VFMADD231PS.BCST 184(AX), Z20, Z9
-	VFMADD231PS.BCST 188(AX), Z20, Z11
-	VFMADD231PS.BCST 192(AX), Z20, Z13
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z14, Z19, Z19
-	VFMADD213PS      Z18, Z17, Z19
-	VFMADD231PS.BCST 196(AX), Z19, Z1
-	VFMADD231PS.BCST 200(AX), Z19, Z3
-	VFMADD231PS.BCST 204(AX), Z19, Z5
-	VFMADD231PS.BCST 208(AX), Z19, Z7
-	VFMADD231PS.BCST 212(AX), Z19, Z9
-	VFMADD231PS.BCST 216(AX), Z19, Z11
-	VFMADD231PS.BCST 220(AX), Z19, Z13
-	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
+	PREFETCHT0   8960(BX)
+	PREFETCHT0   9280(BX)
+	VMOVDQU32    (BX), Z19
+	VMOVDQU32    320(BX), Z20
+	VPERMPS      Z14, Z19, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPERMPS      Z14, Z20, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS (AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 4(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 8(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 12(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 16(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 20(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 24(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x04, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x04, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 28(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 32(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 36(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 40(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 44(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 48(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 52(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x08, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x08, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 56(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 60(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 64(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 68(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 72(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 76(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 80(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x0c, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x0c, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 84(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 88(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 92(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 96(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 100(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 104(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 108(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x10, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x10, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 112(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 116(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 120(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 124(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 128(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 132(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 136(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x14, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x14, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 140(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 144(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 148(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 152(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 156(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 160(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 164(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x18, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x18, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 168(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 172(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 176(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 180(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 184(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 188(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 192(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x1c, Z19, Z19
+	VPERMPS      Z14, Z19, Z19
+	VFMADD213PS  Z16, Z15, Z19
+	VPSRLD       $0x1c, Z20, Z20
+	VPERMPS      Z14, Z20, Z20
+	VFMADD213PS  Z18, Z17, Z20
+	VBROADCASTSS 196(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 200(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 204(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 208(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 212(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 216(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 220(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	ADDQ         $0x000000e0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000040, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct8x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -22956,13 +23685,13 @@ TEXT ·direct8x16Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z9
-	VCVTPH2PS 288(DX), Z10
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z9
+	VCVTPH2PS 288(BX), Z10
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z11
+	PREFETCHT0       8960(BX)
+	VMOVDQU32        (BX), Z11
 	VPERMPS          Z8, Z11, Z12
 	VFMADD213PS      Z10, Z9, Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
@@ -23051,11 +23780,14 @@ turn:
 	VFMADD231PS.BCST 248(AX), Z11, Z6
 	VFMADD231PS.BCST 252(AX), Z11, Z7
 	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             DI
 	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
+	ADDQ             $0x00000040, BX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -23079,14 +23811,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct8x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32Q4_1AVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32Q4_1AVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32Q4_1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000140, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000140, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -23107,225 +23840,292 @@ TEXT ·direct8x32Q4_1AVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x05, CX
 
 block:
-	VCVTPH2PS 256(DX), Z17
-	VCVTPH2PS 288(DX), Z18
-	VCVTPH2PS 576(DX), Z19
-	VCVTPH2PS 608(DX), Z20
-	MOVQ      $0x00000004, SI
+	VCVTPH2PS 256(BX), Z17
+	VCVTPH2PS 288(BX), Z18
+	VCVTPH2PS 576(BX), Z19
+	VCVTPH2PS 608(BX), Z20
+	MOVQ      $0x00000004, DI
 
 turn:
-	PREFETCHT0       8960(DX)
-	VMOVDQU32        (DX), Z21
-	VPERMPS          Z16, Z21, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST (AX), Z22, Z0
-	VFMADD231PS.BCST 4(AX), Z22, Z2
-	VFMADD231PS.BCST 8(AX), Z22, Z4
-	VFMADD231PS.BCST 12(AX), Z22, Z6
-	VFMADD231PS.BCST 16(AX), Z22, Z8
-	VFMADD231PS.BCST 20(AX), Z22, Z10
-	VFMADD231PS.BCST 24(AX), Z22, Z12
-	VFMADD231PS.BCST 28(AX), Z22, Z14
-	VPSRLD           $0x04, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 32(AX), Z22, Z0
-	VFMADD231PS.BCST 36(AX), Z22, Z2
-	VFMADD231PS.BCST 40(AX), Z22, Z4
-	VFMADD231PS.BCST 44(AX), Z22, Z6
-	VFMADD231PS.BCST 48(AX), Z22, Z8
-	VFMADD231PS.BCST 52(AX), Z22, Z10
-	VFMADD231PS.BCST 56(AX), Z22, Z12
-	VFMADD231PS.BCST 60(AX), Z22, Z14
-	VPSRLD           $0x08, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 64(AX), Z22, Z0
-	VFMADD231PS.BCST 68(AX), Z22, Z2
-	VFMADD231PS.BCST 72(AX), Z22, Z4
-	VFMADD231PS.BCST 76(AX), Z22, Z6
-	VFMADD231PS.BCST 80(AX), Z22, Z8
-	VFMADD231PS.BCST 84(AX), Z22, Z10
-	VFMADD231PS.BCST 88(AX), Z22, Z12
-	VFMADD231PS.BCST 92(AX), Z22, Z14
-	VPSRLD           $0x0c, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 96(AX), Z22, Z0
-	VFMADD231PS.BCST 100(AX), Z22, Z2
-	VFMADD231PS.BCST 104(AX), Z22, Z4
-	VFMADD231PS.BCST 108(AX), Z22, Z6
-	VFMADD231PS.BCST 112(AX), Z22, Z8
-	VFMADD231PS.BCST 116(AX), Z22, Z10
-	VFMADD231PS.BCST 120(AX), Z22, Z12
-	VFMADD231PS.BCST 124(AX), Z22, Z14
-	VPSRLD           $0x10, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 128(AX), Z22, Z0
-	VFMADD231PS.BCST 132(AX), Z22, Z2
-	VFMADD231PS.BCST 136(AX), Z22, Z4
-	VFMADD231PS.BCST 140(AX), Z22, Z6
-	VFMADD231PS.BCST 144(AX), Z22, Z8
-	VFMADD231PS.BCST 148(AX), Z22, Z10
-	VFMADD231PS.BCST 152(AX), Z22, Z12
-	VFMADD231PS.BCST 156(AX), Z22, Z14
-	VPSRLD           $0x14, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 160(AX), Z22, Z0
-	VFMADD231PS.BCST 164(AX), Z22, Z2
-	VFMADD231PS.BCST 168(AX), Z22, Z4
-	VFMADD231PS.BCST 172(AX), Z22, Z6
-	VFMADD231PS.BCST 176(AX), Z22, Z8
-	VFMADD231PS.BCST 180(AX), Z22, Z10
-	VFMADD231PS.BCST 184(AX), Z22, Z12
-	VFMADD231PS.BCST 188(AX), Z22, Z14
-	VPSRLD           $0x18, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 192(AX), Z22, Z0
-	VFMADD231PS.BCST 196(AX), Z22, Z2
-	VFMADD231PS.BCST 200(AX), Z22, Z4
-	VFMADD231PS.BCST 204(AX), Z22, Z6
-	VFMADD231PS.BCST 208(AX), Z22, Z8
-	VFMADD231PS.BCST 212(AX), Z22, Z10
-	VFMADD231PS.BCST 216(AX), Z22, Z12
-	VFMADD231PS.BCST 220(AX), Z22, Z14
-	VPSRLD           $0x1c, Z21, Z21
-	VPERMPS          Z16, Z21, Z21
-	VFMADD213PS      Z18, Z17, Z21
-	VFMADD231PS.BCST 224(AX), Z21, Z0
-	VFMADD231PS.BCST 228(AX), Z21, Z2
-	VFMADD231PS.BCST 232(AX), Z21, Z4
-	VFMADD231PS.BCST 236(AX), Z21, Z6
-	VFMADD231PS.BCST 240(AX), Z21, Z8
-	VFMADD231PS.BCST 244(AX), Z21, Z10
-	VFMADD231PS.BCST 248(AX), Z21, Z12
-	VFMADD231PS.BCST 252(AX), Z21, Z14
-	PREFETCHT0       9280(DX)
-	VMOVDQU32        320(DX), Z21
-	VPERMPS          Z16, Z21, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST (AX), Z22, Z1
-	VFMADD231PS.BCST 4(AX), Z22, Z3
-	VFMADD231PS.BCST 8(AX), Z22, Z5
-	VFMADD231PS.BCST 12(AX), Z22, Z7
-	VFMADD231PS.BCST 16(AX), Z22, Z9
-	VFMADD231PS.BCST 20(AX), Z22, Z11
-	VFMADD231PS.BCST 24(AX), Z22, Z13
-	VFMADD231PS.BCST 28(AX), Z22, Z15
-	VPSRLD           $0x04, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 32(AX), Z22, Z1
-	VFMADD231PS.BCST 36(AX), Z22, Z3
-	VFMADD231PS.BCST 40(AX), Z22, Z5
-	VFMADD231PS.BCST 44(AX), Z22, Z7
-	VFMADD231PS.BCST 48(AX), Z22, Z9
-	VFMADD231PS.BCST 52(AX), Z22, Z11
-	VFMADD231PS.BCST 56(AX), Z22, Z13
-	VFMADD231PS.BCST 60(AX), Z22, Z15
-	VPSRLD           $0x08, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 64(AX), Z22, Z1
-	VFMADD231PS.BCST 68(AX), Z22, Z3
-	VFMADD231PS.BCST 72(AX), Z22, Z5
-	VFMADD231PS.BCST 76(AX), Z22, Z7
-	VFMADD231PS.BCST 80(AX), Z22, Z9
-	VFMADD231PS.BCST 84(AX), Z22, Z11
-	VFMADD231PS.BCST 88(AX), Z22, Z13
-	VFMADD231PS.BCST 92(AX), Z22, Z15
-	VPSRLD           $0x0c, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 96(AX), Z22, Z1
-	VFMADD231PS.BCST 100(AX), Z22, Z3
-	VFMADD231PS.BCST 104(AX), Z22, Z5
-	VFMADD231PS.BCST 108(AX), Z22, Z7
-	VFMADD231PS.BCST 112(AX), Z22, Z9
-	VFMADD231PS.BCST 116(AX), Z22, Z11
-	VFMADD231PS.BCST 120(AX), Z22, Z13
-	VFMADD231PS.BCST 124(AX), Z22, Z15
-	VPSRLD           $0x10, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 128(AX), Z22, Z1
-	VFMADD231PS.BCST 132(AX), Z22, Z3
-	VFMADD231PS.BCST 136(AX), Z22, Z5
-	VFMADD231PS.BCST 140(AX), Z22, Z7
-	VFMADD231PS.BCST 144(AX), Z22, Z9
-	VFMADD231PS.BCST 148(AX), Z22, Z11
-	VFMADD231PS.BCST 152(AX), Z22, Z13
-	VFMADD231PS.BCST 156(AX), Z22, Z15
-	VPSRLD           $0x14, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 160(AX), Z22, Z1
-	VFMADD231PS.BCST 164(AX), Z22, Z3
-	VFMADD231PS.BCST 168(AX), Z22, Z5
-	VFMADD231PS.BCST 172(AX), Z22, Z7
-	VFMADD231PS.BCST 176(AX), Z22, Z9
-	VFMADD231PS.BCST 180(AX), Z22, Z11
-	VFMADD231PS.BCST 184(AX), Z22, Z13
-	VFMADD231PS.BCST 188(AX), Z22, Z15
-	VPSRLD           $0x18, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 192(AX), Z22, Z1
-	VFMADD231PS.BCST 196(AX), Z22, Z3
-	VFMADD231PS.BCST 200(AX), Z22, Z5
-	VFMADD231PS.BCST 204(AX), Z22, Z7
-	VFMADD231PS.BCST 208(AX), Z22, Z9
-	VFMADD231PS.BCST 212(AX), Z22, Z11
-	VFMADD231PS.BCST 216(AX), Z22, Z13
-	VFMADD231PS.BCST 220(AX), Z22, Z15
-	VPSRLD           $0x1c, Z21, Z21
-	VPERMPS          Z16, Z21, Z21
-	VFMADD213PS      Z20, Z19, Z21
-	VFMADD231PS.BCST 224(AX), Z21, Z1
-	VFMADD231PS.BCST 228(AX), Z21, Z3
-	VFMADD231PS.BCST 232(AX), Z21, Z5
-	VFMADD231PS.BCST 236(AX), Z21, Z7
-	VFMADD231PS.BCST 240(AX), Z21, Z9
-	VFMADD231PS.BCST 244(AX), Z21, Z11
-	VFMADD231PS.BCST 248(AX), Z21, Z13
-	VFMADD231PS.BCST 252(AX), Z21, Z15
-	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             SI
-	JNZ              turn
-	ADDQ             $0x00000040, DX
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z14, (AX)
-	VMOVUPS          Z15, 64(AX)
+	PREFETCHT0   8960(BX)
+	PREFETCHT0   9280(BX)
+	VMOVDQU32    (BX), Z21
+	VMOVDQU32    320(BX), Z22
+	VPERMPS      Z16, Z21, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPERMPS      Z16, Z22, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS (AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 4(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 8(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 12(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 16(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 20(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 24(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 28(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x04, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x04, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 32(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 36(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 40(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 44(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 48(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 52(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 56(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 60(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x08, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x08, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 64(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 68(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 72(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 76(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 80(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 84(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 88(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 92(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x0c, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x0c, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 96(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 100(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 104(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 108(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 112(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 116(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 120(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 124(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x10, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x10, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 128(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 132(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 136(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 140(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 144(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 148(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 152(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 156(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x14, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x14, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 160(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 164(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 168(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 172(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 176(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 180(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 184(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 188(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x18, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x18, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 192(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 196(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 200(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 204(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 208(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 212(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 216(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 220(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x1c, Z21, Z21
+	VPERMPS      Z16, Z21, Z21
+	VFMADD213PS  Z18, Z17, Z21
+	VPSRLD       $0x1c, Z22, Z22
+	VPERMPS      Z16, Z22, Z22
+	VFMADD213PS  Z20, Z19, Z22
+	VBROADCASTSS 224(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 228(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 232(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 236(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 240(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 244(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 248(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 252(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	ADDQ         $0x00000100, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         DI
+	JNZ          turn
+	ADDQ         $0x00000040, BX
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -23404,9 +24204,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -23484,9 +24284,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -23608,9 +24408,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -23820,9 +24620,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -23911,9 +24711,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24056,9 +24856,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24309,9 +25109,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24411,9 +25211,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24577,9 +25377,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24871,9 +25671,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -24984,9 +25784,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -25171,9 +25971,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
 	MOVQ    b+24(FP), DX
@@ -25506,14 +26306,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -25523,25 +26324,25 @@ TEXT ·direct5x16Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z6
-	VPMOVZXBD 256(DX), Z7
+	VCVTPH2PS (R9), Z6
+	VPMOVZXBD 256(BX), Z7
 	VCVTDQ2PS Z7, Z7
 	VMULPS    Z7, Z6, Z6
-	VCVTPH2PS 32(R8), Z7
-	VPMOVZXBD 272(DX), Z8
+	VCVTPH2PS 32(R9), Z7
+	VPMOVZXBD 272(BX), Z8
 	VCVTDQ2PS Z8, Z8
 	VMULPS    Z8, Z7, Z7
 	VPXORD    signs<>+0(SB), Z7, Z7
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z8
+	PREFETCHT0       9472(BX)
+	VMOVDQU32        (BX), Z8
 	VPERMPS          Z5, Z8, Z9
 	VFMADD213PS      Z7, Z6, Z9
 	VFMADD231PS.BCST (AX), Z9, Z0
@@ -25606,13 +26407,16 @@ turn:
 	VFMADD231PS.BCST 152(AX), Z8, Z3
 	VFMADD231PS.BCST 156(AX), Z8, Z4
 	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
+	ADDQ             $0x00000020, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -25630,14 +26434,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -25652,200 +26457,244 @@ TEXT ·direct5x32Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z11
-	VPMOVZXBD 256(DX), Z12
+	VCVTPH2PS (R9), Z11
+	VPMOVZXBD 256(BX), Z12
 	VCVTDQ2PS Z12, Z12
 	VMULPS    Z12, Z11, Z11
-	VCVTPH2PS 32(R8), Z12
-	VPMOVZXBD 272(DX), Z13
+	VCVTPH2PS 32(R9), Z12
+	VPMOVZXBD 272(BX), Z13
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z13, Z12, Z12
 	VPXORD    signs<>+0(SB), Z12, Z12
-	VCVTPH2PS 2368(R8), Z13
-	VPMOVZXBD 2624(DX), Z14
+	VCVTPH2PS 2368(R9), Z13
+	VPMOVZXBD 2624(BX), Z14
 	VCVTDQ2PS Z14, Z14
 	VMULPS    Z14, Z13, Z13
-	VCVTPH2PS 2400(R8), Z14
-	VPMOVZXBD 2640(DX), Z15
+	VCVTPH2PS 2400(R9), Z14
+	VPMOVZXBD 2640(BX), Z15
 	VCVTDQ2PS Z15, Z15
 	VMULPS    Z15, Z14, Z14
 	VPXORD    signs<>+0(SB), Z14, Z14
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z15
-	VPERMPS          Z10, Z15, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST (AX), Z16, Z0
-	VFMADD231PS.BCST 4(AX), Z16, Z2
-	VFMADD231PS.BCST 8(AX), Z16, Z4
-	VFMADD231PS.BCST 12(AX), Z16, Z6
-	VFMADD231PS.BCST 16(AX), Z16, Z8
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 20(AX), Z16, Z0
-	VFMADD231PS.BCST 24(AX), Z16, Z2
-	VFMADD231PS.BCST 28(AX), Z16, Z4
-	VFMADD231PS.BCST 32(AX), Z16, Z6
-	VFMADD231PS.BCST 36(AX), Z16, Z8
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 40(AX), Z16, Z0
-	VFMADD231PS.BCST 44(AX), Z16, Z2
-	VFMADD231PS.BCST 48(AX), Z16, Z4
-	VFMADD231PS.BCST 52(AX), Z16, Z6
-	VFMADD231PS.BCST 56(AX), Z16, Z8
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 60(AX), Z16, Z0
-	VFMADD231PS.BCST 64(AX), Z16, Z2
-	VFMADD231PS.BCST 68(AX), Z16, Z4
-	VFMADD231PS.BCST 72(AX), Z16, Z6
-	VFMADD231PS.BCST 76(AX), Z16, Z8
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 80(AX), Z16, Z0
-	VFMADD231PS.BCST 84(AX), Z16, Z2
-	VFMADD231PS.BCST 88(AX), Z16, Z4
-	VFMADD231PS.BCST 92(AX), Z16, Z6
-	VFMADD231PS.BCST 96(AX), Z16, Z8
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 100(AX), Z16, Z0
-	VFMADD231PS.BCST 104(AX), Z16, Z2
-	VFMADD231PS.BCST 108(AX), Z16, Z4
-	VFMADD231PS.BCST 112(AX), Z16, Z6
-	VFMADD231PS.BCST 116(AX), Z16, Z8
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z12, Z11, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z0
-	VFMADD231PS.BCST 124(AX), Z16, Z2
-	VFMADD231PS.BCST 128(AX), Z16, Z4
-	VFMADD231PS.BCST 132(AX), Z16, Z6
-	VFMADD231PS.BCST 136(AX), Z16, Z8
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z10, Z15, Z15
-	VFMADD213PS      Z12, Z11, Z15
-	VFMADD231PS.BCST 140(AX), Z15, Z0
-	VFMADD231PS.BCST 144(AX), Z15, Z2
-	VFMADD231PS.BCST 148(AX), Z15, Z4
-	VFMADD231PS.BCST 152(AX), Z15, Z6
-	VFMADD231PS.BCST 156(AX), Z15, Z8
-	PREFETCHT0       11840(DX)
-	VMOVDQU32        2368(DX), Z15
-	VPERMPS          Z10, Z15, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST (AX), Z16, Z1
-	VFMADD231PS.BCST 4(AX), Z16, Z3
-	VFMADD231PS.BCST 8(AX), Z16, Z5
-	VFMADD231PS.BCST 12(AX), Z16, Z7
-	VFMADD231PS.BCST 16(AX), Z16, Z9
-	VPSRLD           $0x04, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 20(AX), Z16, Z1
-	VFMADD231PS.BCST 24(AX), Z16, Z3
-	VFMADD231PS.BCST 28(AX), Z16, Z5
-	VFMADD231PS.BCST 32(AX), Z16, Z7
-	VFMADD231PS.BCST 36(AX), Z16, Z9
-	VPSRLD           $0x08, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 40(AX), Z16, Z1
-	VFMADD231PS.BCST 44(AX), Z16, Z3
-	VFMADD231PS.BCST 48(AX), Z16, Z5
-	VFMADD231PS.BCST 52(AX), Z16, Z7
-	VFMADD231PS.BCST 56(AX), Z16, Z9
-	VPSRLD           $0x0c, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 60(AX), Z16, Z1
-	VFMADD231PS.BCST 64(AX), Z16, Z3
-	VFMADD231PS.BCST 68(AX), Z16, Z5
-	VFMADD231PS.BCST 72(AX), Z16, Z7
-	VFMADD231PS.BCST 76(AX), Z16, Z9
-	VPSRLD           $0x10, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 80(AX), Z16, Z1
-	VFMADD231PS.BCST 84(AX), Z16, Z3
-	VFMADD231PS.BCST 88(AX), Z16, Z5
-	VFMADD231PS.BCST 92(AX), Z16, Z7
-	VFMADD231PS.BCST 96(AX), Z16, Z9
-	VPSRLD           $0x14, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 100(AX), Z16, Z1
-	VFMADD231PS.BCST 104(AX), Z16, Z3
-	VFMADD231PS.BCST 108(AX), Z16, Z5
-	VFMADD231PS.BCST 112(AX), Z16, Z7
-	VFMADD231PS.BCST 116(AX), Z16, Z9
-	VPSRLD           $0x18, Z15, Z16
-	VPERMPS          Z10, Z16, Z16
-	VFMADD213PS      Z14, Z13, Z16
-	VFMADD231PS.BCST 120(AX), Z16, Z1
-	VFMADD231PS.BCST 124(AX), Z16, Z3
-	VFMADD231PS.BCST 128(AX), Z16, Z5
-	VFMADD231PS.BCST 132(AX), Z16, Z7
-	VFMADD231PS.BCST 136(AX), Z16, Z9
-	VPSRLD           $0x1c, Z15, Z15
-	VPERMPS          Z10, Z15, Z15
-	VFMADD213PS      Z14, Z13, Z15
-	VFMADD231PS.BCST 140(AX), Z15, Z1
-	VFMADD231PS.BCST 144(AX), Z15, Z3
-	VFMADD231PS.BCST 148(AX), Z15, Z5
-	VFMADD231PS.BCST 152(AX), Z15, Z7
-	VFMADD231PS.BCST 156(AX), Z15, Z9
-	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
+	PREFETCHT0   9472(BX)
+	PREFETCHT0   11840(BX)
+	VMOVDQU32    (BX), Z15
+	VMOVDQU32    2368(BX), Z16
+	VPERMPS      Z10, Z15, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPERMPS      Z10, Z16, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS (AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 4(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 8(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 12(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 16(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x04, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x04, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 20(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 24(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 28(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 32(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 36(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x08, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x08, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 40(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 44(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 48(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 52(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 56(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x0c, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x0c, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 60(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 64(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 68(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 72(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 76(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x10, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x10, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 80(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 84(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 88(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 92(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 96(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x14, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x14, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 100(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 104(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 108(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 112(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 116(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x18, Z15, Z17
+	VPERMPS      Z10, Z17, Z17
+	VFMADD213PS  Z12, Z11, Z17
+	VPSRLD       $0x18, Z16, Z18
+	VPERMPS      Z10, Z18, Z18
+	VFMADD213PS  Z14, Z13, Z18
+	VBROADCASTSS 120(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 124(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 128(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 132(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 136(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VPSRLD       $0x1c, Z15, Z15
+	VPERMPS      Z10, Z15, Z15
+	VFMADD213PS  Z12, Z11, Z15
+	VPSRLD       $0x1c, Z16, Z16
+	VPERMPS      Z10, Z16, Z16
+	VFMADD213PS  Z14, Z13, Z16
+	VBROADCASTSS 140(AX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 144(AX), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 148(AX), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 152(AX), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 156(AX), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	ADDQ         $0x000000a0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct6x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -25856,25 +26705,25 @@ TEXT ·direct6x16Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z7
-	VPMOVZXBD 256(DX), Z8
+	VCVTPH2PS (R9), Z7
+	VPMOVZXBD 256(BX), Z8
 	VCVTDQ2PS Z8, Z8
 	VMULPS    Z8, Z7, Z7
-	VCVTPH2PS 32(R8), Z8
-	VPMOVZXBD 272(DX), Z9
+	VCVTPH2PS 32(R9), Z8
+	VPMOVZXBD 272(BX), Z9
 	VCVTDQ2PS Z9, Z9
 	VMULPS    Z9, Z8, Z8
 	VPXORD    signs<>+0(SB), Z8, Z8
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z9
+	PREFETCHT0       9472(BX)
+	VMOVDQU32        (BX), Z9
 	VPERMPS          Z6, Z9, Z10
 	VFMADD213PS      Z8, Z7, Z10
 	VFMADD231PS.BCST (AX), Z10, Z0
@@ -25947,13 +26796,16 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z9, Z4
 	VFMADD231PS.BCST 188(AX), Z9, Z5
 	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
+	ADDQ             $0x00000020, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -25973,14 +26825,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct6x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -25997,219 +26850,271 @@ TEXT ·direct6x32Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z13
-	VPMOVZXBD 256(DX), Z14
+	VCVTPH2PS (R9), Z13
+	VPMOVZXBD 256(BX), Z14
 	VCVTDQ2PS Z14, Z14
 	VMULPS    Z14, Z13, Z13
-	VCVTPH2PS 32(R8), Z14
-	VPMOVZXBD 272(DX), Z15
+	VCVTPH2PS 32(R9), Z14
+	VPMOVZXBD 272(BX), Z15
 	VCVTDQ2PS Z15, Z15
 	VMULPS    Z15, Z14, Z14
 	VPXORD    signs<>+0(SB), Z14, Z14
-	VCVTPH2PS 2368(R8), Z15
-	VPMOVZXBD 2624(DX), Z16
+	VCVTPH2PS 2368(R9), Z15
+	VPMOVZXBD 2624(BX), Z16
 	VCVTDQ2PS Z16, Z16
 	VMULPS    Z16, Z15, Z15
-	VCVTPH2PS 2400(R8), Z16
-	VPMOVZXBD 2640(DX), Z17
+	VCVTPH2PS 2400(R9), Z16
+	VPMOVZXBD 2640(BX), Z17
 	VCVTDQ2PS Z17, Z17
 	VMULPS    Z17, Z16, Z16
 	VPXORD    signs<>+0(SB), Z16, Z16
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z17
-	VPERMPS          Z12, Z17, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST (AX), Z18, Z0
-	VFMADD231PS.BCST 4(AX), Z18, Z2
-	VFMADD231PS.BCST 8(AX), Z18, Z4
-	VFMADD231PS.BCST 12(AX), Z18, Z6
-	VFMADD231PS.BCST 16(AX), Z18, Z8
-	VFMADD231PS.BCST 20(AX), Z18, Z10
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 24(AX), Z18, Z0
-	VFMADD231PS.BCST 28(AX), Z18, Z2
-	VFMADD231PS.BCST 32(AX), Z18, Z4
-	VFMADD231PS.BCST 36(AX), Z18, Z6
-	VFMADD231PS.BCST 40(AX), Z18, Z8
-	VFMADD231PS.BCST 44(AX), Z18, Z10
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 48(AX), Z18, Z0
-	VFMADD231PS.BCST 52(AX), Z18, Z2
-	VFMADD231PS.BCST 56(AX), Z18, Z4
-	VFMADD231PS.BCST 60(AX), Z18, Z6
-	VFMADD231PS.BCST 64(AX), Z18, Z8
-	VFMADD231PS.BCST 68(AX), Z18, Z10
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 72(AX), Z18, Z0
-	VFMADD231PS.BCST 76(AX), Z18, Z2
-	VFMADD231PS.BCST 80(AX), Z18, Z4
-	VFMADD231PS.BCST 84(AX), Z18, Z6
-	VFMADD231PS.BCST 88(AX), Z18, Z8
-	VFMADD231PS.BCST 92(AX), Z18, Z10
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z0
-	VFMADD231PS.BCST 100(AX), Z18, Z2
-	VFMADD231PS.BCST 104(AX), Z18, Z4
-	VFMADD231PS.BCST 108(AX), Z18, Z6
-	VFMADD231PS.BCST 112(AX), Z18, Z8
-	VFMADD231PS.BCST 116(AX), Z18, Z10
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 120(AX), Z18, Z0
-	VFMADD231PS.BCST 124(AX), Z18, Z2
-	VFMADD231PS.BCST 128(AX), Z18, Z4
-	VFMADD231PS.BCST 132(AX), Z18, Z6
-	VFMADD231PS.BCST 136(AX), Z18, Z8
-	VFMADD231PS.BCST 140(AX), Z18, Z10
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z14, Z13, Z18
-	VFMADD231PS.BCST 144(AX), Z18, Z0
-	VFMADD231PS.BCST 148(AX), Z18, Z2
-	VFMADD231PS.BCST 152(AX), Z18, Z4
-	VFMADD231PS.BCST 156(AX), Z18, Z6
-	VFMADD231PS.BCST 160(AX), Z18, Z8
-	VFMADD231PS.BCST 164(AX), Z18, Z10
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z12, Z17, Z17
-	VFMADD213PS      Z14, Z13, Z17
-	VFMADD231PS.BCST 168(AX), Z17, Z0
-	VFMADD231PS.BCST 172(AX), Z17, Z2
-	VFMADD231PS.BCST 176(AX), Z17, Z4
-	VFMADD231PS.BCST 180(AX), Z17, Z6
-	VFMADD231PS.BCST 184(AX), Z17, Z8
-	VFMADD231PS.BCST 188(AX), Z17, Z10
-	PREFETCHT0       11840(DX)
-	VMOVDQU32        2368(DX), Z17
-	VPERMPS          Z12, Z17, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST (AX), Z18, Z1
-	VFMADD231PS.BCST 4(AX), Z18, Z3
-	VFMADD231PS.BCST 8(AX), Z18, Z5
-	VFMADD231PS.BCST 12(AX), Z18, Z7
-	VFMADD231PS.BCST 16(AX), Z18, Z9
-	VFMADD231PS.BCST 20(AX), Z18, Z11
-	VPSRLD           $0x04, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 24(AX), Z18, Z1
-	VFMADD231PS.BCST 28(AX), Z18, Z3
-	VFMADD231PS.BCST 32(AX), Z18, Z5
-	VFMADD231PS.BCST 36(AX), Z18, Z7
-	VFMADD231PS.BCST 40(AX), Z18, Z9
-	VFMADD231PS.BCST 44(AX), Z18, Z11
-	VPSRLD           $0x08, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 48(AX), Z18, Z1
-	VFMADD231PS.BCST 52(AX), Z18, Z3
-	VFMADD231PS.BCST 56(AX), Z18, Z5
-	VFMADD231PS.BCST 60(AX), Z18, Z7
-	VFMADD231PS.BCST 64(AX), Z18, Z9
-	VFMADD231PS.BCST 68(AX), Z18, Z11
-	VPSRLD           $0x0c, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 72(AX), Z18, Z1
-	VFMADD231PS.BCST 76(AX), Z18, Z3
-	VFMADD231PS.BCST 80(AX), Z18, Z5
-	VFMADD231PS.BCST 84(AX), Z18, Z7
-	VFMADD231PS.BCST 88(AX), Z18, Z9
-	VFMADD231PS.BCST 92(AX), Z18, Z11
-	VPSRLD           $0x10, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z1
-	VFMADD231PS.BCST 100(AX), Z18, Z3
-	VFMADD231PS.BCST 104(AX), Z18, Z5
-	VFMADD231PS.BCST 108(AX), Z18, Z7
-	VFMADD231PS.BCST 112(AX), Z18, Z9
-	VFMADD231PS.BCST 116(AX), Z18, Z11
-	VPSRLD           $0x14, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 120(AX), Z18, Z1
-	VFMADD231PS.BCST 124(AX), Z18, Z3
-	VFMADD231PS.BCST 128(AX), Z18, Z5
-	VFMADD231PS.BCST 132(AX), Z18, Z7
-	VFMADD231PS.BCST 136(AX), Z18, Z9
-	VFMADD231PS.BCST 140(AX), Z18, Z11
-	VPSRLD           $0x18, Z17, Z18
-	VPERMPS          Z12, Z18, Z18
-	VFMADD213PS      Z16, Z15, Z18
-	VFMADD231PS.BCST 144(AX), Z18, Z1
-	VFMADD231PS.BCST 148(AX), Z18, Z3
-	VFMADD231PS.BCST 152(AX), Z18, Z5
-	VFMADD231PS.BCST 156(AX), Z18, Z7
-	VFMADD231PS.BCST 160(AX), Z18, Z9
-	VFMADD231PS.BCST 164(AX), Z18, Z11
-	VPSRLD           $0x1c, Z17, Z17
-	VPERMPS          Z12, Z17, Z17
-	VFMADD213PS      Z16, Z15, Z17
-	VFMADD231PS.BCST 168(AX), Z17, Z1
-	VFMADD231PS.BCST 172(AX), Z17, Z3
-	VFMADD231PS.BCST 176(AX), Z17, Z5
-	VFMADD231PS.BCST 180(AX), Z17, Z7
-	VFMADD231PS.BCST 184(AX), Z17, Z9
-	VFMADD231PS.BCST 188(AX), Z17, Z11
-	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
+	PREFETCHT0   9472(BX)
+	PREFETCHT0   11840(BX)
+	VMOVDQU32    (BX), Z17
+	VMOVDQU32    2368(BX), Z18
+	VPERMPS      Z12, Z17, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPERMPS      Z12, Z18, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 4(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 8(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 12(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 16(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 20(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x04, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x04, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 24(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 28(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 32(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 36(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 40(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 44(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x08, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x08, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 48(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 52(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 56(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 60(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 64(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 68(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x0c, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x0c, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 72(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 76(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 80(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 84(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 88(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 92(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x10, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x10, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 96(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 100(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 104(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 108(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 112(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 116(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x14, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x14, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 120(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 124(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 128(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 132(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 136(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 140(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x18, Z17, Z19
+	VPERMPS      Z12, Z19, Z19
+	VFMADD213PS  Z14, Z13, Z19
+	VPSRLD       $0x18, Z18, Z20
+	VPERMPS      Z12, Z20, Z20
+	VFMADD213PS  Z16, Z15, Z20
+	VBROADCASTSS 144(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 148(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 152(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 156(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 160(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 164(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VPSRLD       $0x1c, Z17, Z17
+	VPERMPS      Z12, Z17, Z17
+	VFMADD213PS  Z14, Z13, Z17
+	VPSRLD       $0x1c, Z18, Z18
+	VPERMPS      Z12, Z18, Z18
+	VFMADD213PS  Z16, Z15, Z18
+	VBROADCASTSS 168(AX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 172(AX), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 176(AX), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 180(AX), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 184(AX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 188(AX), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	ADDQ         $0x000000c0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct7x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -26221,25 +27126,25 @@ TEXT ·direct7x16Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z8
-	VPMOVZXBD 256(DX), Z9
+	VCVTPH2PS (R9), Z8
+	VPMOVZXBD 256(BX), Z9
 	VCVTDQ2PS Z9, Z9
 	VMULPS    Z9, Z8, Z8
-	VCVTPH2PS 32(R8), Z9
-	VPMOVZXBD 272(DX), Z10
+	VCVTPH2PS 32(R9), Z9
+	VPMOVZXBD 272(BX), Z10
 	VCVTDQ2PS Z10, Z10
 	VMULPS    Z10, Z9, Z9
 	VPXORD    signs<>+0(SB), Z9, Z9
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z10
+	PREFETCHT0       9472(BX)
+	VMOVDQU32        (BX), Z10
 	VPERMPS          Z7, Z10, Z11
 	VFMADD213PS      Z9, Z8, Z11
 	VFMADD231PS.BCST (AX), Z11, Z0
@@ -26320,13 +27225,16 @@ turn:
 	VFMADD231PS.BCST 216(AX), Z10, Z5
 	VFMADD231PS.BCST 220(AX), Z10, Z6
 	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
+	ADDQ             $0x00000020, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -26348,14 +27256,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct7x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -26374,238 +27283,298 @@ TEXT ·direct7x32Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z15
-	VPMOVZXBD 256(DX), Z16
+	VCVTPH2PS (R9), Z15
+	VPMOVZXBD 256(BX), Z16
 	VCVTDQ2PS Z16, Z16
 	VMULPS    Z16, Z15, Z15
-	VCVTPH2PS 32(R8), Z16
-	VPMOVZXBD 272(DX), Z17
+	VCVTPH2PS 32(R9), Z16
+	VPMOVZXBD 272(BX), Z17
 	VCVTDQ2PS Z17, Z17
 	VMULPS    Z17, Z16, Z16
 	VPXORD    signs<>+0(SB), Z16, Z16
-	VCVTPH2PS 2368(R8), Z17
-	VPMOVZXBD 2624(DX), Z18
+	VCVTPH2PS 2368(R9), Z17
+	VPMOVZXBD 2624(BX), Z18
 	VCVTDQ2PS Z18, Z18
 	VMULPS    Z18, Z17, Z17
-	VCVTPH2PS 2400(R8), Z18
-	VPMOVZXBD 2640(DX), Z19
+	VCVTPH2PS 2400(R9), Z18
+	VPMOVZXBD 2640(BX), Z19
 	VCVTDQ2PS Z19, Z19
 	VMULPS    Z19, Z18, Z18
 	VPXORD    signs<>+0(SB), Z18, Z18
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z19
-	VPERMPS          Z14, Z19, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST (AX), Z20, Z0
-	VFMADD231PS.BCST 4(AX), Z20, Z2
-	VFMADD231PS.BCST 8(AX), Z20, Z4
-	VFMADD231PS.BCST 12(AX), Z20, Z6
-	VFMADD231PS.BCST 16(AX), Z20, Z8
-	VFMADD231PS.BCST 20(AX), Z20, Z10
-	VFMADD231PS.BCST 24(AX), Z20, Z12
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 28(AX), Z20, Z0
-	VFMADD231PS.BCST 32(AX), Z20, Z2
-	VFMADD231PS.BCST 36(AX), Z20, Z4
-	VFMADD231PS.BCST 40(AX), Z20, Z6
-	VFMADD231PS.BCST 44(AX), Z20, Z8
-	VFMADD231PS.BCST 48(AX), Z20, Z10
-	VFMADD231PS.BCST 52(AX), Z20, Z12
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 56(AX), Z20, Z0
-	VFMADD231PS.BCST 60(AX), Z20, Z2
-	VFMADD231PS.BCST 64(AX), Z20, Z4
-	VFMADD231PS.BCST 68(AX), Z20, Z6
-	VFMADD231PS.BCST 72(AX), Z20, Z8
-	VFMADD231PS.BCST 76(AX), Z20, Z10
-	VFMADD231PS.BCST 80(AX), Z20, Z12
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 84(AX), Z20, Z0
-	VFMADD231PS.BCST 88(AX), Z20, Z2
-	VFMADD231PS.BCST 92(AX), Z20, Z4
-	VFMADD231PS.BCST 96(AX), Z20, Z6
-	VFMADD231PS.BCST 100(AX), Z20, Z8
-	VFMADD231PS.BCST 104(AX), Z20, Z10
-	VFMADD231PS.BCST 108(AX), Z20, Z12
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 112(AX), Z20, Z0
-	VFMADD231PS.BCST 116(AX), Z20, Z2
-	VFMADD231PS.BCST 120(AX), Z20, Z4
-	VFMADD231PS.BCST 124(AX), Z20, Z6
-	VFMADD231PS.BCST 128(AX), Z20, Z8
-	VFMADD231PS.BCST 132(AX), Z20, Z10
-	VFMADD231PS.BCST 136(AX), Z20, Z12
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 140(AX), Z20, Z0
-	VFMADD231PS.BCST 144(AX), Z20, Z2
-	VFMADD231PS.BCST 148(AX), Z20, Z4
-	VFMADD231PS.BCST 152(AX), Z20, Z6
-	VFMADD231PS.BCST 156(AX), Z20, Z8
-	VFMADD231PS.BCST 160(AX), Z20, Z10
-	VFMADD231PS.BCST 164(AX), Z20, Z12
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z16, Z15, Z20
-	VFMADD231PS.BCST 168(AX), Z20, Z0
-	VFMADD231PS.BCST 172(AX), Z20, Z2
-	VFMADD231PS.BCST 176(AX), Z20, Z4
-	VFMADD231PS.BCST 180(AX), Z20, Z6
-	VFMADD231PS.BCST 184(AX), Z20, Z8
-	VFMADD231PS.BCST 188(AX), Z20, Z10
-	VFMADD231PS.BCST 192(AX), Z20, Z12
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z14, Z19, Z19
-	VFMADD213PS      Z16, Z15, Z19
-	VFMADD231PS.BCST 196(AX), Z19, Z0
-	VFMADD231PS.BCST 200(AX), Z19, Z2
-	VFMADD231PS.BCST 204(AX), Z19, Z4
-	VFMADD231PS.BCST 208(AX), Z19, Z6
-	VFMADD231PS.BCST 212(AX), Z19, Z8
-	VFMADD231PS.BCST 216(AX), Z19, Z10
-	VFMADD231PS.BCST 220(AX), Z19, Z12
-	PREFETCHT0       11840(DX)
-	VMOVDQU32        2368(DX), Z19
-	VPERMPS          Z14, Z19, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST (AX), Z20, Z1
-	VFMADD231PS.BCST 4(AX), Z20, Z3
-	VFMADD231PS.BCST 8(AX), Z20, Z5
-	VFMADD231PS.BCST 12(AX), Z20, Z7
-	VFMADD231PS.BCST 16(AX), Z20, Z9
-	VFMADD231PS.BCST 20(AX), Z20, Z11
-	VFMADD231PS.BCST 24(AX), Z20, Z13
-	VPSRLD           $0x04, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 28(AX), Z20, Z1
-	VFMADD231PS.BCST 32(AX), Z20, Z3
-	VFMADD231PS.BCST 36(AX), Z20, Z5
-	VFMADD231PS.BCST 40(AX), Z20, Z7
-	VFMADD231PS.BCST 44(AX), Z20, Z9
-	VFMADD231PS.BCST 48(AX), Z20, Z11
-	VFMADD231PS.BCST 52(AX), Z20, Z13
-	VPSRLD           $0x08, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 56(AX), Z20, Z1
-	VFMADD231PS.BCST 60(AX), Z20, Z3
-	VFMADD231PS.BCST 64(AX), Z20, Z5
-	VFMADD231PS.BCST 68(AX), Z20, Z7
-	VFMADD231PS.BCST 72(AX), Z20, Z9
-	VFMADD231PS.BCST 76(AX), Z20, Z11
-	VFMADD231PS.BCST 80(AX), Z20, Z13
-	VPSRLD           $0x0c, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 84(AX), Z20, Z1
-	VFMADD231PS.BCST 88(AX), Z20, Z3
-	VFMADD231PS.BCST 92(AX), Z20, Z5
-	VFMADD231PS.BCST 96(AX), Z20, Z7
-	VFMADD231PS.BCST 100(AX), Z20, Z9
-	VFMADD231PS.BCST 104(AX), Z20, Z11
-	VFMADD231PS.BCST 108(AX), Z20, Z13
-	VPSRLD           $0x10, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 112(AX), Z20, Z1
-	VFMADD231PS.BCST 116(AX), Z20, Z3
-	VFMADD231PS.BCST 120(AX), Z20, Z5
-	VFMADD231PS.BCST 124(AX), Z20, Z7
-	VFMADD231PS.BCST 128(AX), Z20, Z9
-	VFMADD231PS.BCST 132(AX), Z20, Z11
-	VFMADD231PS.BCST 136(AX), Z20, Z13
-	VPSRLD           $0x14, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 140(AX), Z20, Z1
-	VFMADD231PS.BCST 144(AX), Z20, Z3
-	VFMADD231PS.BCST 148(AX), Z20, Z5
-	VFMADD231PS.BCST 152(AX), Z20, Z7
-	VFMADD231PS.BCST 156(AX), Z20, Z9
-	VFMADD231PS.BCST 160(AX), Z20, Z11
-	VFMADD231PS.BCST 164(AX), Z20, Z13
-	VPSRLD           $0x18, Z19, Z20
-	VPERMPS          Z14, Z20, Z20
-	VFMADD213PS      Z18, Z17, Z20
-	VFMADD231PS.BCST 168(AX), Z20, Z1
-	VFMADD231PS.BCST 172(AX), Z20, Z3
-	VFMADD231PS.BCST 176(AX), Z20, Z5
-	VFMADD231PS.BCST 180(AX), Z20, Z7
-	VFMADD231PS.BCST 184(AX), Z20, Z9
-	VFMADD231PS.BCST 188(AX), Z20, Z11
-	VFMADD231PS.BCST 192(AX), Z20, Z13
-	VPSRLD           $0x1c, Z19, Z19
-	VPERMPS          Z14, Z19, Z19
-	VFMADD213PS      Z18, Z17, Z19
-	VFMADD231PS.BCST 196(AX), Z19, Z1
-	VFMADD231PS.BCST 200(AX), Z19, Z3
-	VFMADD231PS.BCST 204(AX), Z19, Z5
-	VFMADD231PS.BCST 208(AX), Z19, Z7
-	VFMADD231PS.BCST 212(AX), Z19, Z9
-	VFMADD231PS.BCST 216(AX), Z19, Z11
-	VFMADD231PS.BCST 220(AX), Z19, Z13
-	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
+	PREFETCHT0   9472(BX)
+	PREFETCHT0   11840(BX)
+	VMOVDQU32    (BX), Z19
+	VMOVDQU32    2368(BX), Z20
+	VPERMPS      Z14, Z19, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPERMPS      Z14, Z20, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS (AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 4(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 8(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 12(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 16(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 20(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 24(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x04, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x04, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 28(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 32(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 36(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 40(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 44(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 48(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 52(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x08, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x08, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 56(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 60(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 64(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 68(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 72(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 76(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 80(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x0c, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x0c, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 84(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 88(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 92(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 96(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 100(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 104(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 108(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x10, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x10, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 112(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 116(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 120(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 124(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 128(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 132(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 136(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x14, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x14, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 140(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 144(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 148(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 152(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 156(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 160(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 164(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x18, Z19, Z21
+	VPERMPS      Z14, Z21, Z21
+	VFMADD213PS  Z16, Z15, Z21
+	VPSRLD       $0x18, Z20, Z22
+	VPERMPS      Z14, Z22, Z22
+	VFMADD213PS  Z18, Z17, Z22
+	VBROADCASTSS 168(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 172(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 176(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 180(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 184(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 188(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 192(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VPSRLD       $0x1c, Z19, Z19
+	VPERMPS      Z14, Z19, Z19
+	VFMADD213PS  Z16, Z15, Z19
+	VPSRLD       $0x1c, Z20, Z20
+	VPERMPS      Z14, Z20, Z20
+	VFMADD213PS  Z18, Z17, Z20
+	VBROADCASTSS 196(AX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 200(AX), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 204(AX), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 208(AX), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 212(AX), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 216(AX), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 220(AX), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	ADDQ         $0x000000e0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct8x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -26618,25 +27587,25 @@ TEXT ·direct8x16Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z9
-	VPMOVZXBD 256(DX), Z10
+	VCVTPH2PS (R9), Z9
+	VPMOVZXBD 256(BX), Z10
 	VCVTDQ2PS Z10, Z10
 	VMULPS    Z10, Z9, Z9
-	VCVTPH2PS 32(R8), Z10
-	VPMOVZXBD 272(DX), Z11
+	VCVTPH2PS 32(R9), Z10
+	VPMOVZXBD 272(BX), Z11
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z11, Z10, Z10
 	VPXORD    signs<>+0(SB), Z10, Z10
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z11
+	PREFETCHT0       9472(BX)
+	VMOVDQU32        (BX), Z11
 	VPERMPS          Z8, Z11, Z12
 	VFMADD213PS      Z10, Z9, Z12
 	VFMADD231PS.BCST (AX), Z12, Z0
@@ -26725,13 +27694,16 @@ turn:
 	VFMADD231PS.BCST 248(AX), Z11, Z6
 	VFMADD231PS.BCST 252(AX), Z11, Z7
 	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000040, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
+	ADDQ             $0x00000020, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -26755,14 +27727,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct8x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32Q4_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32Q4_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32Q4_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ    a+16(FP), AX
 	MOVQ    k+40(FP), CX
-	MOVQ    b+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	SUBQ    $0x00000940, BX
+	MOVQ    next+48(FP), DX
+	MOVQ    b+24(FP), BX
+	MOVQ    stride+32(FP), SI
+	SUBQ    $0x00000940, SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -26783,246 +27756,313 @@ TEXT ·direct8x32Q4_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ    $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000040, DX
-	MOVQ $0x00000008, SI
+	MOVQ BX, R9
+	ADDQ $0x00000040, BX
+	MOVQ $0x00000008, DI
 
 group:
-	VCVTPH2PS (R8), Z17
-	VPMOVZXBD 256(DX), Z18
+	VCVTPH2PS (R9), Z17
+	VPMOVZXBD 256(BX), Z18
 	VCVTDQ2PS Z18, Z18
 	VMULPS    Z18, Z17, Z17
-	VCVTPH2PS 32(R8), Z18
-	VPMOVZXBD 272(DX), Z19
+	VCVTPH2PS 32(R9), Z18
+	VPMOVZXBD 272(BX), Z19
 	VCVTDQ2PS Z19, Z19
 	VMULPS    Z19, Z18, Z18
 	VPXORD    signs<>+0(SB), Z18, Z18
-	VCVTPH2PS 2368(R8), Z19
-	VPMOVZXBD 2624(DX), Z20
+	VCVTPH2PS 2368(R9), Z19
+	VPMOVZXBD 2624(BX), Z20
 	VCVTDQ2PS Z20, Z20
 	VMULPS    Z20, Z19, Z19
-	VCVTPH2PS 2400(R8), Z20
-	VPMOVZXBD 2640(DX), Z21
+	VCVTPH2PS 2400(R9), Z20
+	VPMOVZXBD 2640(BX), Z21
 	VCVTDQ2PS Z21, Z21
 	VMULPS    Z21, Z20, Z20
 	VPXORD    signs<>+0(SB), Z20, Z20
-	MOVQ      $0x00000004, DI
+	MOVQ      $0x00000004, R8
 
 turn:
-	PREFETCHT0       9472(DX)
-	VMOVDQU32        (DX), Z21
-	VPERMPS          Z16, Z21, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST (AX), Z22, Z0
-	VFMADD231PS.BCST 4(AX), Z22, Z2
-	VFMADD231PS.BCST 8(AX), Z22, Z4
-	VFMADD231PS.BCST 12(AX), Z22, Z6
-	VFMADD231PS.BCST 16(AX), Z22, Z8
-	VFMADD231PS.BCST 20(AX), Z22, Z10
-	VFMADD231PS.BCST 24(AX), Z22, Z12
-	VFMADD231PS.BCST 28(AX), Z22, Z14
-	VPSRLD           $0x04, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 32(AX), Z22, Z0
-	VFMADD231PS.BCST 36(AX), Z22, Z2
-	VFMADD231PS.BCST 40(AX), Z22, Z4
-	VFMADD231PS.BCST 44(AX), Z22, Z6
-	VFMADD231PS.BCST 48(AX), Z22, Z8
-	VFMADD231PS.BCST 52(AX), Z22, Z10
-	VFMADD231PS.BCST 56(AX), Z22, Z12
-	VFMADD231PS.BCST 60(AX), Z22, Z14
-	VPSRLD           $0x08, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 64(AX), Z22, Z0
-	VFMADD231PS.BCST 68(AX), Z22, Z2
-	VFMADD231PS.BCST 72(AX), Z22, Z4
-	VFMADD231PS.BCST 76(AX), Z22, Z6
-	VFMADD231PS.BCST 80(AX), Z22, Z8
-	VFMADD231PS.BCST 84(AX), Z22, Z10
-	VFMADD231PS.BCST 88(AX), Z22, Z12
-	VFMADD231PS.BCST 92(AX), Z22, Z14
-	VPSRLD           $0x0c, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 96(AX), Z22, Z0
-	VFMADD231PS.BCST 100(AX), Z22, Z2
-	VFMADD231PS.BCST 104(AX), Z22, Z4
-	VFMADD231PS.BCST 108(AX), Z22, Z6
-	VFMADD231PS.BCST 112(AX), Z22, Z8
-	VFMADD231PS.BCST 116(AX), Z22, Z10
-	VFMADD231PS.BCST 120(AX), Z22, Z12
-	VFMADD231PS.BCST 124(AX), Z22, Z14
-	VPSRLD           $0x10, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 128(AX), Z22, Z0
-	VFMADD231PS.BCST 132(AX), Z22, Z2
-	VFMADD231PS.BCST 136(AX), Z22, Z4
-	VFMADD231PS.BCST 140(AX), Z22, Z6
-	VFMADD231PS.BCST 144(AX), Z22, Z8
-	VFMADD231PS.BCST 148(AX), Z22, Z10
-	VFMADD231PS.BCST 152(AX), Z22, Z12
-	VFMADD231PS.BCST 156(AX), Z22, Z14
-	VPSRLD           $0x14, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 160(AX), Z22, Z0
-	VFMADD231PS.BCST 164(AX), Z22, Z2
-	VFMADD231PS.BCST 168(AX), Z22, Z4
-	VFMADD231PS.BCST 172(AX), Z22, Z6
-	VFMADD231PS.BCST 176(AX), Z22, Z8
-	VFMADD231PS.BCST 180(AX), Z22, Z10
-	VFMADD231PS.BCST 184(AX), Z22, Z12
-	VFMADD231PS.BCST 188(AX), Z22, Z14
-	VPSRLD           $0x18, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z18, Z17, Z22
-	VFMADD231PS.BCST 192(AX), Z22, Z0
-	VFMADD231PS.BCST 196(AX), Z22, Z2
-	VFMADD231PS.BCST 200(AX), Z22, Z4
-	VFMADD231PS.BCST 204(AX), Z22, Z6
-	VFMADD231PS.BCST 208(AX), Z22, Z8
-	VFMADD231PS.BCST 212(AX), Z22, Z10
-	VFMADD231PS.BCST 216(AX), Z22, Z12
-	VFMADD231PS.BCST 220(AX), Z22, Z14
-	VPSRLD           $0x1c, Z21, Z21
-	VPERMPS          Z16, Z21, Z21
-	VFMADD213PS      Z18, Z17, Z21
-	VFMADD231PS.BCST 224(AX), Z21, Z0
-	VFMADD231PS.BCST 228(AX), Z21, Z2
-	VFMADD231PS.BCST 232(AX), Z21, Z4
-	VFMADD231PS.BCST 236(AX), Z21, Z6
-	VFMADD231PS.BCST 240(AX), Z21, Z8
-	VFMADD231PS.BCST 244(AX), Z21, Z10
-	VFMADD231PS.BCST 248(AX), Z21, Z12
-	VFMADD231PS.BCST 252(AX), Z21, Z14
-	PREFETCHT0       11840(DX)
-	VMOVDQU32        2368(DX), Z21
-	VPERMPS          Z16, Z21, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST (AX), Z22, Z1
-	VFMADD231PS.BCST 4(AX), Z22, Z3
-	VFMADD231PS.BCST 8(AX), Z22, Z5
-	VFMADD231PS.BCST 12(AX), Z22, Z7
-	VFMADD231PS.BCST 16(AX), Z22, Z9
-	VFMADD231PS.BCST 20(AX), Z22, Z11
-	VFMADD231PS.BCST 24(AX), Z22, Z13
-	VFMADD231PS.BCST 28(AX), Z22, Z15
-	VPSRLD           $0x04, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 32(AX), Z22, Z1
-	VFMADD231PS.BCST 36(AX), Z22, Z3
-	VFMADD231PS.BCST 40(AX), Z22, Z5
-	VFMADD231PS.BCST 44(AX), Z22, Z7
-	VFMADD231PS.BCST 48(AX), Z22, Z9
-	VFMADD231PS.BCST 52(AX), Z22, Z11
-	VFMADD231PS.BCST 56(AX), Z22, Z13
-	VFMADD231PS.BCST 60(AX), Z22, Z15
-	VPSRLD           $0x08, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 64(AX), Z22, Z1
-	VFMADD231PS.BCST 68(AX), Z22, Z3
-	VFMADD231PS.BCST 72(AX), Z22, Z5
-	VFMADD231PS.BCST 76(AX), Z22, Z7
-	VFMADD231PS.BCST 80(AX), Z22, Z9
-	VFMADD231PS.BCST 84(AX), Z22, Z11
-	VFMADD231PS.BCST 88(AX), Z22, Z13
-	VFMADD231PS.BCST 92(AX), Z22, Z15
-	VPSRLD           $0x0c, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 96(AX), Z22, Z1
-	VFMADD231PS.BCST 100(AX), Z22, Z3
-	VFMADD231PS.BCST 104(AX), Z22, Z5
-	VFMADD231PS.BCST 108(AX), Z22, Z7
-	VFMADD231PS.BCST 112(AX), Z22, Z9
-	VFMADD231PS.BCST 116(AX), Z22, Z11
-	VFMADD231PS.BCST 120(AX), Z22, Z13
-	VFMADD231PS.BCST 124(AX), Z22, Z15
-	VPSRLD           $0x10, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 128(AX), Z22, Z1
-	VFMADD231PS.BCST 132(AX), Z22, Z3
-	VFMADD231PS.BCST 136(AX), Z22, Z5
-	VFMADD231PS.BCST 140(AX), Z22, Z7
-	VFMADD231PS.BCST 144(AX), Z22, Z9
-	VFMADD231PS.BCST 148(AX), Z22, Z11
-	VFMADD231PS.BCST 152(AX), Z22, Z13
-	VFMADD231PS.BCST 156(AX), Z22, Z15
-	VPSRLD           $0x14, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 160(AX), Z22, Z1
-	VFMADD231PS.BCST 164(AX), Z22, Z3
-	VFMADD231PS.BCST 168(AX), Z22, Z5
-	VFMADD231PS.BCST 172(AX), Z22, Z7
-	VFMADD231PS.BCST 176(AX), Z22, Z9
-	VFMADD231PS.BCST 180(AX), Z22, Z11
-	VFMADD231PS.BCST 184(AX), Z22, Z13
-	VFMADD231PS.BCST 188(AX), Z22, Z15
-	VPSRLD           $0x18, Z21, Z22
-	VPERMPS          Z16, Z22, Z22
-	VFMADD213PS      Z20, Z19, Z22
-	VFMADD231PS.BCST 192(AX), Z22, Z1
-	VFMADD231PS.BCST 196(AX), Z22, Z3
-	VFMADD231PS.BCST 200(AX), Z22, Z5
-	VFMADD231PS.BCST 204(AX), Z22, Z7
-	VFMADD231PS.BCST 208(AX), Z22, Z9
-	VFMADD231PS.BCST 212(AX), Z22, Z11
-	VFMADD231PS.BCST 216(AX), Z22, Z13
-	VFMADD231PS.BCST 220(AX), Z22, Z15
-	VPSRLD           $0x1c, Z21, Z21
-	VPERMPS          Z16, Z21, Z21
-	VFMADD213PS      Z20, Z19, Z21
-	VFMADD231PS.BCST 224(AX), Z21, Z1
-	VFMADD231PS.BCST 228(AX), Z21, Z3
-	VFMADD231PS.BCST 232(AX), Z21, Z5
-	VFMADD231PS.BCST 236(AX), Z21, Z7
-	VFMADD231PS.BCST 240(AX), Z21, Z9
-	VFMADD231PS.BCST 244(AX), Z21, Z11
-	VFMADD231PS.BCST 248(AX), Z21, Z13
-	VFMADD231PS.BCST 252(AX), Z21, Z15
-	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000040, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000020, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z14, (AX)
-	VMOVUPS          Z15, 64(AX)
+	PREFETCHT0   9472(BX)
+	PREFETCHT0   11840(BX)
+	VMOVDQU32    (BX), Z21
+	VMOVDQU32    2368(BX), Z22
+	VPERMPS      Z16, Z21, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPERMPS      Z16, Z22, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS (AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 4(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 8(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 12(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 16(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 20(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 24(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 28(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x04, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x04, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 32(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 36(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 40(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 44(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 48(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 52(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 56(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 60(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x08, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x08, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 64(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 68(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 72(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 76(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 80(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 84(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 88(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 92(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x0c, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x0c, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 96(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 100(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 104(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 108(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 112(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 116(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 120(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 124(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x10, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x10, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 128(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 132(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 136(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 140(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 144(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 148(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 152(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 156(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x14, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x14, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 160(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 164(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 168(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 172(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 176(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 180(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 184(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 188(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x18, Z21, Z23
+	VPERMPS      Z16, Z23, Z23
+	VFMADD213PS  Z18, Z17, Z23
+	VPSRLD       $0x18, Z22, Z24
+	VPERMPS      Z16, Z24, Z24
+	VFMADD213PS  Z20, Z19, Z24
+	VBROADCASTSS 192(AX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 196(AX), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 200(AX), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 204(AX), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 208(AX), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 212(AX), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 216(AX), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 220(AX), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VPSRLD       $0x1c, Z21, Z21
+	VPERMPS      Z16, Z21, Z21
+	VFMADD213PS  Z18, Z17, Z21
+	VPSRLD       $0x1c, Z22, Z22
+	VPERMPS      Z16, Z22, Z22
+	VFMADD213PS  Z20, Z19, Z22
+	VBROADCASTSS 224(AX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 228(AX), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 232(AX), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 236(AX), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 240(AX), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 244(AX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 248(AX), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 252(AX), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	ADDQ         $0x00000100, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000020, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -27096,9 +28136,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27171,9 +28211,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27286,9 +28326,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct1x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct1x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct1x64Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct1x64Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27481,9 +28521,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27567,9 +28607,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27703,9 +28743,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct2x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct2x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct2x64Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct2x64Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -27939,9 +28979,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -28036,9 +29076,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -28193,9 +29233,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct3x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct3x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct3x64Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct3x64Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -28470,9 +29510,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -28578,9 +29618,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -28756,9 +29796,9 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct4x64Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct4x64Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct4x64Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
 	MOVQ   b+24(FP), DX
@@ -29074,14 +30114,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29090,21 +30131,21 @@ TEXT ·direct5x16Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z5
-	VPMOVSXBD 256(DX), Z6
+	VCVTPH2PS (R9), Z5
+	VPMOVSXBD 256(BX), Z6
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z6, Z5, Z5
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z6
+	PREFETCHT0       17536(BX)
+	PREFETCHT0       17600(BX)
+	VPMOVSXBD        (BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST (AX), Z6, Z0
@@ -29112,7 +30153,7 @@ turn:
 	VFMADD231PS.BCST 8(AX), Z6, Z2
 	VFMADD231PS.BCST 12(AX), Z6, Z3
 	VFMADD231PS.BCST 16(AX), Z6, Z4
-	VPMOVSXBD        16(DX), Z6
+	VPMOVSXBD        16(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 20(AX), Z6, Z0
@@ -29120,7 +30161,7 @@ turn:
 	VFMADD231PS.BCST 28(AX), Z6, Z2
 	VFMADD231PS.BCST 32(AX), Z6, Z3
 	VFMADD231PS.BCST 36(AX), Z6, Z4
-	VPMOVSXBD        32(DX), Z6
+	VPMOVSXBD        32(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 40(AX), Z6, Z0
@@ -29128,7 +30169,7 @@ turn:
 	VFMADD231PS.BCST 48(AX), Z6, Z2
 	VFMADD231PS.BCST 52(AX), Z6, Z3
 	VFMADD231PS.BCST 56(AX), Z6, Z4
-	VPMOVSXBD        48(DX), Z6
+	VPMOVSXBD        48(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 60(AX), Z6, Z0
@@ -29136,7 +30177,7 @@ turn:
 	VFMADD231PS.BCST 68(AX), Z6, Z2
 	VFMADD231PS.BCST 72(AX), Z6, Z3
 	VFMADD231PS.BCST 76(AX), Z6, Z4
-	VPMOVSXBD        64(DX), Z6
+	VPMOVSXBD        64(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 80(AX), Z6, Z0
@@ -29144,7 +30185,7 @@ turn:
 	VFMADD231PS.BCST 88(AX), Z6, Z2
 	VFMADD231PS.BCST 92(AX), Z6, Z3
 	VFMADD231PS.BCST 96(AX), Z6, Z4
-	VPMOVSXBD        80(DX), Z6
+	VPMOVSXBD        80(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 100(AX), Z6, Z0
@@ -29152,7 +30193,7 @@ turn:
 	VFMADD231PS.BCST 108(AX), Z6, Z2
 	VFMADD231PS.BCST 112(AX), Z6, Z3
 	VFMADD231PS.BCST 116(AX), Z6, Z4
-	VPMOVSXBD        96(DX), Z6
+	VPMOVSXBD        96(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 120(AX), Z6, Z0
@@ -29160,7 +30201,7 @@ turn:
 	VFMADD231PS.BCST 128(AX), Z6, Z2
 	VFMADD231PS.BCST 132(AX), Z6, Z3
 	VFMADD231PS.BCST 136(AX), Z6, Z4
-	VPMOVSXBD        112(DX), Z6
+	VPMOVSXBD        112(BX), Z6
 	VCVTDQ2PS        Z6, Z6
 	VMULPS           Z5, Z6, Z6
 	VFMADD231PS.BCST 140(AX), Z6, Z0
@@ -29169,13 +30210,16 @@ turn:
 	VFMADD231PS.BCST 152(AX), Z6, Z3
 	VFMADD231PS.BCST 156(AX), Z6, Z4
 	ADDQ             $0x000000a0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             DI
+	ADDQ             $0x00000080, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
+	ADDQ             $0x00000010, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -29193,14 +30237,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct5x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct5x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct5x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct5x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29214,192 +30259,236 @@ TEXT ·direct5x32Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z10
-	VPMOVSXBD 256(DX), Z11
+	VCVTPH2PS (R9), Z10
+	VPMOVSXBD 256(BX), Z11
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z11, Z10, Z10
-	VCVTPH2PS 4384(R8), Z11
-	VPMOVSXBD 4640(DX), Z12
+	VCVTPH2PS 4384(R9), Z11
+	VPMOVSXBD 4640(BX), Z12
 	VCVTDQ2PS Z12, Z12
 	VMULPS    Z12, Z11, Z11
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST (AX), Z12, Z0
-	VFMADD231PS.BCST 4(AX), Z12, Z2
-	VFMADD231PS.BCST 8(AX), Z12, Z4
-	VFMADD231PS.BCST 12(AX), Z12, Z6
-	VFMADD231PS.BCST 16(AX), Z12, Z8
-	VPMOVSXBD        16(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 20(AX), Z12, Z0
-	VFMADD231PS.BCST 24(AX), Z12, Z2
-	VFMADD231PS.BCST 28(AX), Z12, Z4
-	VFMADD231PS.BCST 32(AX), Z12, Z6
-	VFMADD231PS.BCST 36(AX), Z12, Z8
-	VPMOVSXBD        32(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 40(AX), Z12, Z0
-	VFMADD231PS.BCST 44(AX), Z12, Z2
-	VFMADD231PS.BCST 48(AX), Z12, Z4
-	VFMADD231PS.BCST 52(AX), Z12, Z6
-	VFMADD231PS.BCST 56(AX), Z12, Z8
-	VPMOVSXBD        48(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 60(AX), Z12, Z0
-	VFMADD231PS.BCST 64(AX), Z12, Z2
-	VFMADD231PS.BCST 68(AX), Z12, Z4
-	VFMADD231PS.BCST 72(AX), Z12, Z6
-	VFMADD231PS.BCST 76(AX), Z12, Z8
-	VPMOVSXBD        64(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 80(AX), Z12, Z0
-	VFMADD231PS.BCST 84(AX), Z12, Z2
-	VFMADD231PS.BCST 88(AX), Z12, Z4
-	VFMADD231PS.BCST 92(AX), Z12, Z6
-	VFMADD231PS.BCST 96(AX), Z12, Z8
-	VPMOVSXBD        80(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 100(AX), Z12, Z0
-	VFMADD231PS.BCST 104(AX), Z12, Z2
-	VFMADD231PS.BCST 108(AX), Z12, Z4
-	VFMADD231PS.BCST 112(AX), Z12, Z6
-	VFMADD231PS.BCST 116(AX), Z12, Z8
-	VPMOVSXBD        96(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 120(AX), Z12, Z0
-	VFMADD231PS.BCST 124(AX), Z12, Z2
-	VFMADD231PS.BCST 128(AX), Z12, Z4
-	VFMADD231PS.BCST 132(AX), Z12, Z6
-	VFMADD231PS.BCST 136(AX), Z12, Z8
-	VPMOVSXBD        112(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z10, Z12, Z12
-	VFMADD231PS.BCST 140(AX), Z12, Z0
-	VFMADD231PS.BCST 144(AX), Z12, Z2
-	VFMADD231PS.BCST 148(AX), Z12, Z4
-	VFMADD231PS.BCST 152(AX), Z12, Z6
-	VFMADD231PS.BCST 156(AX), Z12, Z8
-	PREFETCHT0       21920(DX)
-	PREFETCHT0       21984(DX)
-	VPMOVSXBD        4384(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST (AX), Z12, Z1
-	VFMADD231PS.BCST 4(AX), Z12, Z3
-	VFMADD231PS.BCST 8(AX), Z12, Z5
-	VFMADD231PS.BCST 12(AX), Z12, Z7
-	VFMADD231PS.BCST 16(AX), Z12, Z9
-	VPMOVSXBD        4400(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 20(AX), Z12, Z1
-	VFMADD231PS.BCST 24(AX), Z12, Z3
-	VFMADD231PS.BCST 28(AX), Z12, Z5
-	VFMADD231PS.BCST 32(AX), Z12, Z7
-	VFMADD231PS.BCST 36(AX), Z12, Z9
-	VPMOVSXBD        4416(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 40(AX), Z12, Z1
-	VFMADD231PS.BCST 44(AX), Z12, Z3
-	VFMADD231PS.BCST 48(AX), Z12, Z5
-	VFMADD231PS.BCST 52(AX), Z12, Z7
-	VFMADD231PS.BCST 56(AX), Z12, Z9
-	VPMOVSXBD        4432(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 60(AX), Z12, Z1
-	VFMADD231PS.BCST 64(AX), Z12, Z3
-	VFMADD231PS.BCST 68(AX), Z12, Z5
-	VFMADD231PS.BCST 72(AX), Z12, Z7
-	VFMADD231PS.BCST 76(AX), Z12, Z9
-	VPMOVSXBD        4448(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 80(AX), Z12, Z1
-	VFMADD231PS.BCST 84(AX), Z12, Z3
-	VFMADD231PS.BCST 88(AX), Z12, Z5
-	VFMADD231PS.BCST 92(AX), Z12, Z7
-	VFMADD231PS.BCST 96(AX), Z12, Z9
-	VPMOVSXBD        4464(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 100(AX), Z12, Z1
-	VFMADD231PS.BCST 104(AX), Z12, Z3
-	VFMADD231PS.BCST 108(AX), Z12, Z5
-	VFMADD231PS.BCST 112(AX), Z12, Z7
-	VFMADD231PS.BCST 116(AX), Z12, Z9
-	VPMOVSXBD        4480(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 120(AX), Z12, Z1
-	VFMADD231PS.BCST 124(AX), Z12, Z3
-	VFMADD231PS.BCST 128(AX), Z12, Z5
-	VFMADD231PS.BCST 132(AX), Z12, Z7
-	VFMADD231PS.BCST 136(AX), Z12, Z9
-	VPMOVSXBD        4496(DX), Z12
-	VCVTDQ2PS        Z12, Z12
-	VMULPS           Z11, Z12, Z12
-	VFMADD231PS.BCST 140(AX), Z12, Z1
-	VFMADD231PS.BCST 144(AX), Z12, Z3
-	VFMADD231PS.BCST 148(AX), Z12, Z5
-	VFMADD231PS.BCST 152(AX), Z12, Z7
-	VFMADD231PS.BCST 156(AX), Z12, Z9
-	ADDQ             $0x000000a0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
+	PREFETCHT0   17536(BX)
+	PREFETCHT0   17600(BX)
+	PREFETCHT0   21920(BX)
+	PREFETCHT0   21984(BX)
+	VPMOVSXBD    (BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4384(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    16(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4400(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 20(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 24(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 28(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 32(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 36(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    32(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4416(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 40(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 44(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 48(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 52(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 56(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    48(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4432(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 60(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 64(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 68(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 72(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 76(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    64(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4448(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 80(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 84(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 88(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 92(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 96(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    80(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4464(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 100(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 104(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 108(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 112(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 116(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    96(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4480(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 120(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 124(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 128(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 132(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 136(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VPMOVSXBD    112(BX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z10, Z12, Z12
+	VPMOVSXBD    4496(BX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VBROADCASTSS 140(AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 144(AX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 148(AX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 152(AX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 156(AX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	ADDQ         $0x000000a0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000010, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct6x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29409,21 +30498,21 @@ TEXT ·direct6x16Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z6
-	VPMOVSXBD 256(DX), Z7
+	VCVTPH2PS (R9), Z6
+	VPMOVSXBD 256(BX), Z7
 	VCVTDQ2PS Z7, Z7
 	VMULPS    Z7, Z6, Z6
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z7
+	PREFETCHT0       17536(BX)
+	PREFETCHT0       17600(BX)
+	VPMOVSXBD        (BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST (AX), Z7, Z0
@@ -29432,7 +30521,7 @@ turn:
 	VFMADD231PS.BCST 12(AX), Z7, Z3
 	VFMADD231PS.BCST 16(AX), Z7, Z4
 	VFMADD231PS.BCST 20(AX), Z7, Z5
-	VPMOVSXBD        16(DX), Z7
+	VPMOVSXBD        16(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 24(AX), Z7, Z0
@@ -29441,7 +30530,7 @@ turn:
 	VFMADD231PS.BCST 36(AX), Z7, Z3
 	VFMADD231PS.BCST 40(AX), Z7, Z4
 	VFMADD231PS.BCST 44(AX), Z7, Z5
-	VPMOVSXBD        32(DX), Z7
+	VPMOVSXBD        32(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 48(AX), Z7, Z0
@@ -29450,7 +30539,7 @@ turn:
 	VFMADD231PS.BCST 60(AX), Z7, Z3
 	VFMADD231PS.BCST 64(AX), Z7, Z4
 	VFMADD231PS.BCST 68(AX), Z7, Z5
-	VPMOVSXBD        48(DX), Z7
+	VPMOVSXBD        48(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 72(AX), Z7, Z0
@@ -29459,7 +30548,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z7, Z3
 	VFMADD231PS.BCST 88(AX), Z7, Z4
 	VFMADD231PS.BCST 92(AX), Z7, Z5
-	VPMOVSXBD        64(DX), Z7
+	VPMOVSXBD        64(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 96(AX), Z7, Z0
@@ -29468,7 +30557,7 @@ turn:
 	VFMADD231PS.BCST 108(AX), Z7, Z3
 	VFMADD231PS.BCST 112(AX), Z7, Z4
 	VFMADD231PS.BCST 116(AX), Z7, Z5
-	VPMOVSXBD        80(DX), Z7
+	VPMOVSXBD        80(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 120(AX), Z7, Z0
@@ -29477,7 +30566,7 @@ turn:
 	VFMADD231PS.BCST 132(AX), Z7, Z3
 	VFMADD231PS.BCST 136(AX), Z7, Z4
 	VFMADD231PS.BCST 140(AX), Z7, Z5
-	VPMOVSXBD        96(DX), Z7
+	VPMOVSXBD        96(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 144(AX), Z7, Z0
@@ -29486,7 +30575,7 @@ turn:
 	VFMADD231PS.BCST 156(AX), Z7, Z3
 	VFMADD231PS.BCST 160(AX), Z7, Z4
 	VFMADD231PS.BCST 164(AX), Z7, Z5
-	VPMOVSXBD        112(DX), Z7
+	VPMOVSXBD        112(BX), Z7
 	VCVTDQ2PS        Z7, Z7
 	VMULPS           Z6, Z7, Z7
 	VFMADD231PS.BCST 168(AX), Z7, Z0
@@ -29496,13 +30585,16 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z7, Z4
 	VFMADD231PS.BCST 188(AX), Z7, Z5
 	ADDQ             $0x000000c0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             DI
+	ADDQ             $0x00000080, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
+	ADDQ             $0x00000010, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -29522,14 +30614,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct6x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct6x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct6x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct6x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29545,211 +30638,263 @@ TEXT ·direct6x32Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z12
-	VPMOVSXBD 256(DX), Z13
+	VCVTPH2PS (R9), Z12
+	VPMOVSXBD 256(BX), Z13
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z13, Z12, Z12
-	VCVTPH2PS 4384(R8), Z13
-	VPMOVSXBD 4640(DX), Z14
+	VCVTPH2PS 4384(R9), Z13
+	VPMOVSXBD 4640(BX), Z14
 	VCVTDQ2PS Z14, Z14
 	VMULPS    Z14, Z13, Z13
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z0
-	VFMADD231PS.BCST 4(AX), Z14, Z2
-	VFMADD231PS.BCST 8(AX), Z14, Z4
-	VFMADD231PS.BCST 12(AX), Z14, Z6
-	VFMADD231PS.BCST 16(AX), Z14, Z8
-	VFMADD231PS.BCST 20(AX), Z14, Z10
-	VPMOVSXBD        16(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 24(AX), Z14, Z0
-	VFMADD231PS.BCST 28(AX), Z14, Z2
-	VFMADD231PS.BCST 32(AX), Z14, Z4
-	VFMADD231PS.BCST 36(AX), Z14, Z6
-	VFMADD231PS.BCST 40(AX), Z14, Z8
-	VFMADD231PS.BCST 44(AX), Z14, Z10
-	VPMOVSXBD        32(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 48(AX), Z14, Z0
-	VFMADD231PS.BCST 52(AX), Z14, Z2
-	VFMADD231PS.BCST 56(AX), Z14, Z4
-	VFMADD231PS.BCST 60(AX), Z14, Z6
-	VFMADD231PS.BCST 64(AX), Z14, Z8
-	VFMADD231PS.BCST 68(AX), Z14, Z10
-	VPMOVSXBD        48(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 72(AX), Z14, Z0
-	VFMADD231PS.BCST 76(AX), Z14, Z2
-	VFMADD231PS.BCST 80(AX), Z14, Z4
-	VFMADD231PS.BCST 84(AX), Z14, Z6
-	VFMADD231PS.BCST 88(AX), Z14, Z8
-	VFMADD231PS.BCST 92(AX), Z14, Z10
-	VPMOVSXBD        64(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 96(AX), Z14, Z0
-	VFMADD231PS.BCST 100(AX), Z14, Z2
-	VFMADD231PS.BCST 104(AX), Z14, Z4
-	VFMADD231PS.BCST 108(AX), Z14, Z6
-	VFMADD231PS.BCST 112(AX), Z14, Z8
-	VFMADD231PS.BCST 116(AX), Z14, Z10
-	VPMOVSXBD        80(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z0
-	VFMADD231PS.BCST 124(AX), Z14, Z2
-	VFMADD231PS.BCST 128(AX), Z14, Z4
-	VFMADD231PS.BCST 132(AX), Z14, Z6
-	VFMADD231PS.BCST 136(AX), Z14, Z8
-	VFMADD231PS.BCST 140(AX), Z14, Z10
-	VPMOVSXBD        96(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 144(AX), Z14, Z0
-	VFMADD231PS.BCST 148(AX), Z14, Z2
-	VFMADD231PS.BCST 152(AX), Z14, Z4
-	VFMADD231PS.BCST 156(AX), Z14, Z6
-	VFMADD231PS.BCST 160(AX), Z14, Z8
-	VFMADD231PS.BCST 164(AX), Z14, Z10
-	VPMOVSXBD        112(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z12, Z14, Z14
-	VFMADD231PS.BCST 168(AX), Z14, Z0
-	VFMADD231PS.BCST 172(AX), Z14, Z2
-	VFMADD231PS.BCST 176(AX), Z14, Z4
-	VFMADD231PS.BCST 180(AX), Z14, Z6
-	VFMADD231PS.BCST 184(AX), Z14, Z8
-	VFMADD231PS.BCST 188(AX), Z14, Z10
-	PREFETCHT0       21920(DX)
-	PREFETCHT0       21984(DX)
-	VPMOVSXBD        4384(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST (AX), Z14, Z1
-	VFMADD231PS.BCST 4(AX), Z14, Z3
-	VFMADD231PS.BCST 8(AX), Z14, Z5
-	VFMADD231PS.BCST 12(AX), Z14, Z7
-	VFMADD231PS.BCST 16(AX), Z14, Z9
-	VFMADD231PS.BCST 20(AX), Z14, Z11
-	VPMOVSXBD        4400(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 24(AX), Z14, Z1
-	VFMADD231PS.BCST 28(AX), Z14, Z3
-	VFMADD231PS.BCST 32(AX), Z14, Z5
-	VFMADD231PS.BCST 36(AX), Z14, Z7
-	VFMADD231PS.BCST 40(AX), Z14, Z9
-	VFMADD231PS.BCST 44(AX), Z14, Z11
-	VPMOVSXBD        4416(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 48(AX), Z14, Z1
-	VFMADD231PS.BCST 52(AX), Z14, Z3
-	VFMADD231PS.BCST 56(AX), Z14, Z5
-	VFMADD231PS.BCST 60(AX), Z14, Z7
-	VFMADD231PS.BCST 64(AX), Z14, Z9
-	VFMADD231PS.BCST 68(AX), Z14, Z11
-	VPMOVSXBD        4432(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 72(AX), Z14, Z1
-	VFMADD231PS.BCST 76(AX), Z14, Z3
-	VFMADD231PS.BCST 80(AX), Z14, Z5
-	VFMADD231PS.BCST 84(AX), Z14, Z7
-	VFMADD231PS.BCST 88(AX), Z14, Z9
-	VFMADD231PS.BCST 92(AX), Z14, Z11
-	VPMOVSXBD        4448(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 96(AX), Z14, Z1
-	VFMADD231PS.BCST 100(AX), Z14, Z3
-	VFMADD231PS.BCST 104(AX), Z14, Z5
-	VFMADD231PS.BCST 108(AX), Z14, Z7
-	VFMADD231PS.BCST 112(AX), Z14, Z9
-	VFMADD231PS.BCST 116(AX), Z14, Z11
-	VPMOVSXBD        4464(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 120(AX), Z14, Z1
-	VFMADD231PS.BCST 124(AX), Z14, Z3
-	VFMADD231PS.BCST 128(AX), Z14, Z5
-	VFMADD231PS.BCST 132(AX), Z14, Z7
-	VFMADD231PS.BCST 136(AX), Z14, Z9
-	VFMADD231PS.BCST 140(AX), Z14, Z11
-	VPMOVSXBD        4480(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 144(AX), Z14, Z1
-	VFMADD231PS.BCST 148(AX), Z14, Z3
-	VFMADD231PS.BCST 152(AX), Z14, Z5
-	VFMADD231PS.BCST 156(AX), Z14, Z7
-	VFMADD231PS.BCST 160(AX), Z14, Z9
-	VFMADD231PS.BCST 164(AX), Z14, Z11
-	VPMOVSXBD        4496(DX), Z14
-	VCVTDQ2PS        Z14, Z14
-	VMULPS           Z13, Z14, Z14
-	VFMADD231PS.BCST 168(AX), Z14, Z1
-	VFMADD231PS.BCST 172(AX), Z14, Z3
-	VFMADD231PS.BCST 176(AX), Z14, Z5
-	VFMADD231PS.BCST 180(AX), Z14, Z7
-	VFMADD231PS.BCST 184(AX), Z14, Z9
-	VFMADD231PS.BCST 188(AX), Z14, Z11
-	ADDQ             $0x000000c0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
+	PREFETCHT0   17536(BX)
+	PREFETCHT0   17600(BX)
+	PREFETCHT0   21920(BX)
+	PREFETCHT0   21984(BX)
+	VPMOVSXBD    (BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4384(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    16(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4400(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 24(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 28(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 32(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 36(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 40(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 44(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    32(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4416(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 48(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 52(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 56(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 60(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 64(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 68(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    48(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4432(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 72(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 76(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 80(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 84(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 88(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 92(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    64(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4448(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 96(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 100(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 104(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 108(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 112(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 116(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    80(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4464(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 120(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 124(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 128(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 132(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 136(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 140(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    96(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4480(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 144(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 148(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 152(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 156(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 160(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 164(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VPMOVSXBD    112(BX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z12, Z14, Z14
+	VPMOVSXBD    4496(BX), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z13, Z15, Z15
+	VBROADCASTSS 168(AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 172(AX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 176(AX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 180(AX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 184(AX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 188(AX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	ADDQ         $0x000000c0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000010, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct7x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29760,21 +30905,21 @@ TEXT ·direct7x16Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z7
-	VPMOVSXBD 256(DX), Z8
+	VCVTPH2PS (R9), Z7
+	VPMOVSXBD 256(BX), Z8
 	VCVTDQ2PS Z8, Z8
 	VMULPS    Z8, Z7, Z7
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z8
+	PREFETCHT0       17536(BX)
+	PREFETCHT0       17600(BX)
+	VPMOVSXBD        (BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST (AX), Z8, Z0
@@ -29784,7 +30929,7 @@ turn:
 	VFMADD231PS.BCST 16(AX), Z8, Z4
 	VFMADD231PS.BCST 20(AX), Z8, Z5
 	VFMADD231PS.BCST 24(AX), Z8, Z6
-	VPMOVSXBD        16(DX), Z8
+	VPMOVSXBD        16(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 28(AX), Z8, Z0
@@ -29794,7 +30939,7 @@ turn:
 	VFMADD231PS.BCST 44(AX), Z8, Z4
 	VFMADD231PS.BCST 48(AX), Z8, Z5
 	VFMADD231PS.BCST 52(AX), Z8, Z6
-	VPMOVSXBD        32(DX), Z8
+	VPMOVSXBD        32(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 56(AX), Z8, Z0
@@ -29804,7 +30949,7 @@ turn:
 	VFMADD231PS.BCST 72(AX), Z8, Z4
 	VFMADD231PS.BCST 76(AX), Z8, Z5
 	VFMADD231PS.BCST 80(AX), Z8, Z6
-	VPMOVSXBD        48(DX), Z8
+	VPMOVSXBD        48(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 84(AX), Z8, Z0
@@ -29814,7 +30959,7 @@ turn:
 	VFMADD231PS.BCST 100(AX), Z8, Z4
 	VFMADD231PS.BCST 104(AX), Z8, Z5
 	VFMADD231PS.BCST 108(AX), Z8, Z6
-	VPMOVSXBD        64(DX), Z8
+	VPMOVSXBD        64(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 112(AX), Z8, Z0
@@ -29824,7 +30969,7 @@ turn:
 	VFMADD231PS.BCST 128(AX), Z8, Z4
 	VFMADD231PS.BCST 132(AX), Z8, Z5
 	VFMADD231PS.BCST 136(AX), Z8, Z6
-	VPMOVSXBD        80(DX), Z8
+	VPMOVSXBD        80(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 140(AX), Z8, Z0
@@ -29834,7 +30979,7 @@ turn:
 	VFMADD231PS.BCST 156(AX), Z8, Z4
 	VFMADD231PS.BCST 160(AX), Z8, Z5
 	VFMADD231PS.BCST 164(AX), Z8, Z6
-	VPMOVSXBD        96(DX), Z8
+	VPMOVSXBD        96(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 168(AX), Z8, Z0
@@ -29844,7 +30989,7 @@ turn:
 	VFMADD231PS.BCST 184(AX), Z8, Z4
 	VFMADD231PS.BCST 188(AX), Z8, Z5
 	VFMADD231PS.BCST 192(AX), Z8, Z6
-	VPMOVSXBD        112(DX), Z8
+	VPMOVSXBD        112(BX), Z8
 	VCVTDQ2PS        Z8, Z8
 	VMULPS           Z7, Z8, Z8
 	VFMADD231PS.BCST 196(AX), Z8, Z0
@@ -29855,13 +31000,16 @@ turn:
 	VFMADD231PS.BCST 216(AX), Z8, Z5
 	VFMADD231PS.BCST 220(AX), Z8, Z6
 	ADDQ             $0x000000e0, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             DI
+	ADDQ             $0x00000080, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
+	ADDQ             $0x00000010, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -29883,14 +31031,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct7x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct7x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct7x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct7x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -29908,230 +31057,290 @@ TEXT ·direct7x32Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z14
-	VPMOVSXBD 256(DX), Z15
+	VCVTPH2PS (R9), Z14
+	VPMOVSXBD 256(BX), Z15
 	VCVTDQ2PS Z15, Z15
 	VMULPS    Z15, Z14, Z14
-	VCVTPH2PS 4384(R8), Z15
-	VPMOVSXBD 4640(DX), Z16
+	VCVTPH2PS 4384(R9), Z15
+	VPMOVSXBD 4640(BX), Z16
 	VCVTDQ2PS Z16, Z16
 	VMULPS    Z16, Z15, Z15
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z0
-	VFMADD231PS.BCST 4(AX), Z16, Z2
-	VFMADD231PS.BCST 8(AX), Z16, Z4
-	VFMADD231PS.BCST 12(AX), Z16, Z6
-	VFMADD231PS.BCST 16(AX), Z16, Z8
-	VFMADD231PS.BCST 20(AX), Z16, Z10
-	VFMADD231PS.BCST 24(AX), Z16, Z12
-	VPMOVSXBD        16(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 28(AX), Z16, Z0
-	VFMADD231PS.BCST 32(AX), Z16, Z2
-	VFMADD231PS.BCST 36(AX), Z16, Z4
-	VFMADD231PS.BCST 40(AX), Z16, Z6
-	VFMADD231PS.BCST 44(AX), Z16, Z8
-	VFMADD231PS.BCST 48(AX), Z16, Z10
-	VFMADD231PS.BCST 52(AX), Z16, Z12
-	VPMOVSXBD        32(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 56(AX), Z16, Z0
-	VFMADD231PS.BCST 60(AX), Z16, Z2
-	VFMADD231PS.BCST 64(AX), Z16, Z4
-	VFMADD231PS.BCST 68(AX), Z16, Z6
-	VFMADD231PS.BCST 72(AX), Z16, Z8
-	VFMADD231PS.BCST 76(AX), Z16, Z10
-	VFMADD231PS.BCST 80(AX), Z16, Z12
-	VPMOVSXBD        48(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 84(AX), Z16, Z0
-	VFMADD231PS.BCST 88(AX), Z16, Z2
-	VFMADD231PS.BCST 92(AX), Z16, Z4
-	VFMADD231PS.BCST 96(AX), Z16, Z6
-	VFMADD231PS.BCST 100(AX), Z16, Z8
-	VFMADD231PS.BCST 104(AX), Z16, Z10
-	VFMADD231PS.BCST 108(AX), Z16, Z12
-	VPMOVSXBD        64(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 112(AX), Z16, Z0
-	VFMADD231PS.BCST 116(AX), Z16, Z2
-	VFMADD231PS.BCST 120(AX), Z16, Z4
-	VFMADD231PS.BCST 124(AX), Z16, Z6
-	VFMADD231PS.BCST 128(AX), Z16, Z8
-	VFMADD231PS.BCST 132(AX), Z16, Z10
-	VFMADD231PS.BCST 136(AX), Z16, Z12
-	VPMOVSXBD        80(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 140(AX), Z16, Z0
-	VFMADD231PS.BCST 144(AX), Z16, Z2
-	VFMADD231PS.BCST 148(AX), Z16, Z4
-	VFMADD231PS.BCST 152(AX), Z16, Z6
-	VFMADD231PS.BCST 156(AX), Z16, Z8
-	VFMADD231PS.BCST 160(AX), Z16, Z10
-	VFMADD231PS.BCST 164(AX), Z16, Z12
-	VPMOVSXBD        96(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 168(AX), Z16, Z0
-	VFMADD231PS.BCST 172(AX), Z16, Z2
-	VFMADD231PS.BCST 176(AX), Z16, Z4
-	VFMADD231PS.BCST 180(AX), Z16, Z6
-	VFMADD231PS.BCST 184(AX), Z16, Z8
-	VFMADD231PS.BCST 188(AX), Z16, Z10
-	VFMADD231PS.BCST 192(AX), Z16, Z12
-	VPMOVSXBD        112(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z14, Z16, Z16
-	VFMADD231PS.BCST 196(AX), Z16, Z0
-	VFMADD231PS.BCST 200(AX), Z16, Z2
-	VFMADD231PS.BCST 204(AX), Z16, Z4
-	VFMADD231PS.BCST 208(AX), Z16, Z6
-	VFMADD231PS.BCST 212(AX), Z16, Z8
-	VFMADD231PS.BCST 216(AX), Z16, Z10
-	VFMADD231PS.BCST 220(AX), Z16, Z12
-	PREFETCHT0       21920(DX)
-	PREFETCHT0       21984(DX)
-	VPMOVSXBD        4384(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST (AX), Z16, Z1
-	VFMADD231PS.BCST 4(AX), Z16, Z3
-	VFMADD231PS.BCST 8(AX), Z16, Z5
-	VFMADD231PS.BCST 12(AX), Z16, Z7
-	VFMADD231PS.BCST 16(AX), Z16, Z9
-	VFMADD231PS.BCST 20(AX), Z16, Z11
-	VFMADD231PS.BCST 24(AX), Z16, Z13
-	VPMOVSXBD        4400(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 28(AX), Z16, Z1
-	VFMADD231PS.BCST 32(AX), Z16, Z3
-	VFMADD231PS.BCST 36(AX), Z16, Z5
-	VFMADD231PS.BCST 40(AX), Z16, Z7
-	VFMADD231PS.BCST 44(AX), Z16, Z9
-	VFMADD231PS.BCST 48(AX), Z16, Z11
-	VFMADD231PS.BCST 52(AX), Z16, Z13
-	VPMOVSXBD        4416(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 56(AX), Z16, Z1
-	VFMADD231PS.BCST 60(AX), Z16, Z3
-	VFMADD231PS.BCST 64(AX), Z16, Z5
-	VFMADD231PS.BCST 68(AX), Z16, Z7
-	VFMADD231PS.BCST 72(AX), Z16, Z9
-	VFMADD231PS.BCST 76(AX), Z16, Z11
-	VFMADD231PS.BCST 80(AX), Z16, Z13
-	VPMOVSXBD        4432(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 84(AX), Z16, Z1
-	VFMADD231PS.BCST 88(AX), Z16, Z3
-	VFMADD231PS.BCST 92(AX), Z16, Z5
-	VFMADD231PS.BCST 96(AX), Z16, Z7
-	VFMADD231PS.BCST 100(AX), Z16, Z9
-	VFMADD231PS.BCST 104(AX), Z16, Z11
-	VFMADD231PS.BCST 108(AX), Z16, Z13
-	VPMOVSXBD        4448(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 112(AX), Z16, Z1
-	VFMADD231PS.BCST 116(AX), Z16, Z3
-	VFMADD231PS.BCST 120(AX), Z16, Z5
-	VFMADD231PS.BCST 124(AX), Z16, Z7
-	VFMADD231PS.BCST 128(AX), Z16, Z9
-	VFMADD231PS.BCST 132(AX), Z16, Z11
-	VFMADD231PS.BCST 136(AX), Z16, Z13
-	VPMOVSXBD        4464(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 140(AX), Z16, Z1
-	VFMADD231PS.BCST 144(AX), Z16, Z3
-	VFMADD231PS.BCST 148(AX), Z16, Z5
-	VFMADD231PS.BCST 152(AX), Z16, Z7
-	VFMADD231PS.BCST 156(AX), Z16, Z9
-	VFMADD231PS.BCST 160(AX), Z16, Z11
-	VFMADD231PS.BCST 164(AX), Z16, Z13
-	VPMOVSXBD        4480(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 168(AX), Z16, Z1
-	VFMADD231PS.BCST 172(AX), Z16, Z3
-	VFMADD231PS.BCST 176(AX), Z16, Z5
-	VFMADD231PS.BCST 180(AX), Z16, Z7
-	VFMADD231PS.BCST 184(AX), Z16, Z9
-	VFMADD231PS.BCST 188(AX), Z16, Z11
-	VFMADD231PS.BCST 192(AX), Z16, Z13
-	VPMOVSXBD        4496(DX), Z16
-	VCVTDQ2PS        Z16, Z16
-	VMULPS           Z15, Z16, Z16
-	VFMADD231PS.BCST 196(AX), Z16, Z1
-	VFMADD231PS.BCST 200(AX), Z16, Z3
-	VFMADD231PS.BCST 204(AX), Z16, Z5
-	VFMADD231PS.BCST 208(AX), Z16, Z7
-	VFMADD231PS.BCST 212(AX), Z16, Z9
-	VFMADD231PS.BCST 216(AX), Z16, Z11
-	VFMADD231PS.BCST 220(AX), Z16, Z13
-	ADDQ             $0x000000e0, AX
-	ADDQ             $0x00000080, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
+	PREFETCHT0   17536(BX)
+	PREFETCHT0   17600(BX)
+	PREFETCHT0   21920(BX)
+	PREFETCHT0   21984(BX)
+	VPMOVSXBD    (BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4384(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    16(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4400(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 28(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 32(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 36(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 40(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 44(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 48(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 52(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    32(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4416(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 56(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 60(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 64(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 68(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 72(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 76(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 80(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    48(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4432(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 84(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 88(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 92(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 96(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 100(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 104(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 108(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    64(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4448(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 112(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 116(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 120(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 124(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 128(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 132(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 136(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    80(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4464(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 140(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 144(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 148(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 152(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 156(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 160(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 164(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    96(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4480(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 168(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 172(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 176(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 180(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 184(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 188(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 192(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VPMOVSXBD    112(BX), Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z14, Z16, Z16
+	VPMOVSXBD    4496(BX), Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VBROADCASTSS 196(AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 200(AX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 204(AX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 208(AX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 212(AX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 216(AX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 220(AX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	ADDQ         $0x000000e0, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000010, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
 	VZEROUPPER
 	RET
 
-// func direct8x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x16Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x16Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x16Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -30143,21 +31352,21 @@ TEXT ·direct8x16Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z8
-	VPMOVSXBD 256(DX), Z9
+	VCVTPH2PS (R9), Z8
+	VPMOVSXBD 256(BX), Z9
 	VCVTDQ2PS Z9, Z9
 	VMULPS    Z9, Z8, Z8
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z9
+	PREFETCHT0       17536(BX)
+	PREFETCHT0       17600(BX)
+	VPMOVSXBD        (BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST (AX), Z9, Z0
@@ -30168,7 +31377,7 @@ turn:
 	VFMADD231PS.BCST 20(AX), Z9, Z5
 	VFMADD231PS.BCST 24(AX), Z9, Z6
 	VFMADD231PS.BCST 28(AX), Z9, Z7
-	VPMOVSXBD        16(DX), Z9
+	VPMOVSXBD        16(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 32(AX), Z9, Z0
@@ -30179,7 +31388,7 @@ turn:
 	VFMADD231PS.BCST 52(AX), Z9, Z5
 	VFMADD231PS.BCST 56(AX), Z9, Z6
 	VFMADD231PS.BCST 60(AX), Z9, Z7
-	VPMOVSXBD        32(DX), Z9
+	VPMOVSXBD        32(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 64(AX), Z9, Z0
@@ -30190,7 +31399,7 @@ turn:
 	VFMADD231PS.BCST 84(AX), Z9, Z5
 	VFMADD231PS.BCST 88(AX), Z9, Z6
 	VFMADD231PS.BCST 92(AX), Z9, Z7
-	VPMOVSXBD        48(DX), Z9
+	VPMOVSXBD        48(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 96(AX), Z9, Z0
@@ -30201,7 +31410,7 @@ turn:
 	VFMADD231PS.BCST 116(AX), Z9, Z5
 	VFMADD231PS.BCST 120(AX), Z9, Z6
 	VFMADD231PS.BCST 124(AX), Z9, Z7
-	VPMOVSXBD        64(DX), Z9
+	VPMOVSXBD        64(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 128(AX), Z9, Z0
@@ -30212,7 +31421,7 @@ turn:
 	VFMADD231PS.BCST 148(AX), Z9, Z5
 	VFMADD231PS.BCST 152(AX), Z9, Z6
 	VFMADD231PS.BCST 156(AX), Z9, Z7
-	VPMOVSXBD        80(DX), Z9
+	VPMOVSXBD        80(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 160(AX), Z9, Z0
@@ -30223,7 +31432,7 @@ turn:
 	VFMADD231PS.BCST 180(AX), Z9, Z5
 	VFMADD231PS.BCST 184(AX), Z9, Z6
 	VFMADD231PS.BCST 188(AX), Z9, Z7
-	VPMOVSXBD        96(DX), Z9
+	VPMOVSXBD        96(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 192(AX), Z9, Z0
@@ -30234,7 +31443,7 @@ turn:
 	VFMADD231PS.BCST 212(AX), Z9, Z5
 	VFMADD231PS.BCST 216(AX), Z9, Z6
 	VFMADD231PS.BCST 220(AX), Z9, Z7
-	VPMOVSXBD        112(DX), Z9
+	VPMOVSXBD        112(BX), Z9
 	VCVTDQ2PS        Z9, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS.BCST 224(AX), Z9, Z0
@@ -30246,13 +31455,16 @@ turn:
 	VFMADD231PS.BCST 248(AX), Z9, Z6
 	VFMADD231PS.BCST 252(AX), Z9, Z7
 	ADDQ             $0x00000100, AX
+	PREFETCHT1       (DX)
+	PREFETCHT1       64(DX)
 	ADDQ             $0x00000080, DX
-	DECQ             DI
+	ADDQ             $0x00000080, BX
+	DECQ             R8
 	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
+	ADDQ             $0x00000010, BX
+	DECQ             DI
 	JNZ              group
-	ADDQ             BX, DX
+	ADDQ             SI, BX
 	DECQ             CX
 	JNZ              block
 	MOVQ             c+0(FP), AX
@@ -30276,14 +31488,15 @@ turn:
 	VZEROUPPER
 	RET
 
-// func direct8x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int)
+// func direct8x32Q6_KAVX512(c *float32, ldc int, a *float32, b *byte, stride int, k int, next *byte)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·direct8x32Q6_KAVX512(SB), NOSPLIT, $0-48
+TEXT ·direct8x32Q6_KAVX512(SB), NOSPLIT, $0-56
 	MOVQ   a+16(FP), AX
 	MOVQ   k+40(FP), CX
-	MOVQ   b+24(FP), DX
-	MOVQ   stride+32(FP), BX
-	SUBQ   $0x00001120, BX
+	MOVQ   next+48(FP), DX
+	MOVQ   b+24(FP), BX
+	MOVQ   stride+32(FP), SI
+	SUBQ   $0x00001120, SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -30303,237 +31516,304 @@ TEXT ·direct8x32Q6_KAVX512(SB), NOSPLIT, $0-48
 	SHRQ   $0x08, CX
 
 block:
-	MOVQ DX, R8
-	ADDQ $0x00000020, DX
-	MOVQ $0x00000010, SI
+	MOVQ BX, R9
+	ADDQ $0x00000020, BX
+	MOVQ $0x00000010, DI
 
 group:
-	VCVTPH2PS (R8), Z16
-	VPMOVSXBD 256(DX), Z17
+	VCVTPH2PS (R9), Z16
+	VPMOVSXBD 256(BX), Z17
 	VCVTDQ2PS Z17, Z17
 	VMULPS    Z17, Z16, Z16
-	VCVTPH2PS 4384(R8), Z17
-	VPMOVSXBD 4640(DX), Z18
+	VCVTPH2PS 4384(R9), Z17
+	VPMOVSXBD 4640(BX), Z18
 	VCVTDQ2PS Z18, Z18
 	VMULPS    Z18, Z17, Z17
-	MOVQ      $0x00000002, DI
+	MOVQ      $0x00000002, R8
 
 turn:
-	PREFETCHT0       17536(DX)
-	PREFETCHT0       17600(DX)
-	VPMOVSXBD        (DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z0
-	VFMADD231PS.BCST 4(AX), Z18, Z2
-	VFMADD231PS.BCST 8(AX), Z18, Z4
-	VFMADD231PS.BCST 12(AX), Z18, Z6
-	VFMADD231PS.BCST 16(AX), Z18, Z8
-	VFMADD231PS.BCST 20(AX), Z18, Z10
-	VFMADD231PS.BCST 24(AX), Z18, Z12
-	VFMADD231PS.BCST 28(AX), Z18, Z14
-	VPMOVSXBD        16(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 32(AX), Z18, Z0
-	VFMADD231PS.BCST 36(AX), Z18, Z2
-	VFMADD231PS.BCST 40(AX), Z18, Z4
-	VFMADD231PS.BCST 44(AX), Z18, Z6
-	VFMADD231PS.BCST 48(AX), Z18, Z8
-	VFMADD231PS.BCST 52(AX), Z18, Z10
-	VFMADD231PS.BCST 56(AX), Z18, Z12
-	VFMADD231PS.BCST 60(AX), Z18, Z14
-	VPMOVSXBD        32(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 64(AX), Z18, Z0
-	VFMADD231PS.BCST 68(AX), Z18, Z2
-	VFMADD231PS.BCST 72(AX), Z18, Z4
-	VFMADD231PS.BCST 76(AX), Z18, Z6
-	VFMADD231PS.BCST 80(AX), Z18, Z8
-	VFMADD231PS.BCST 84(AX), Z18, Z10
-	VFMADD231PS.BCST 88(AX), Z18, Z12
-	VFMADD231PS.BCST 92(AX), Z18, Z14
-	VPMOVSXBD        48(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z0
-	VFMADD231PS.BCST 100(AX), Z18, Z2
-	VFMADD231PS.BCST 104(AX), Z18, Z4
-	VFMADD231PS.BCST 108(AX), Z18, Z6
-	VFMADD231PS.BCST 112(AX), Z18, Z8
-	VFMADD231PS.BCST 116(AX), Z18, Z10
-	VFMADD231PS.BCST 120(AX), Z18, Z12
-	VFMADD231PS.BCST 124(AX), Z18, Z14
-	VPMOVSXBD        64(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 128(AX), Z18, Z0
-	VFMADD231PS.BCST 132(AX), Z18, Z2
-	VFMADD231PS.BCST 136(AX), Z18, Z4
-	VFMADD231PS.BCST 140(AX), Z18, Z6
-	VFMADD231PS.BCST 144(AX), Z18, Z8
-	VFMADD231PS.BCST 148(AX), Z18, Z10
-	VFMADD231PS.BCST 152(AX), Z18, Z12
-	VFMADD231PS.BCST 156(AX), Z18, Z14
-	VPMOVSXBD        80(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 160(AX), Z18, Z0
-	VFMADD231PS.BCST 164(AX), Z18, Z2
-	VFMADD231PS.BCST 168(AX), Z18, Z4
-	VFMADD231PS.BCST 172(AX), Z18, Z6
-	VFMADD231PS.BCST 176(AX), Z18, Z8
-	VFMADD231PS.BCST 180(AX), Z18, Z10
-	VFMADD231PS.BCST 184(AX), Z18, Z12
-	VFMADD231PS.BCST 188(AX), Z18, Z14
-	VPMOVSXBD        96(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 192(AX), Z18, Z0
-	VFMADD231PS.BCST 196(AX), Z18, Z2
-	VFMADD231PS.BCST 200(AX), Z18, Z4
-	VFMADD231PS.BCST 204(AX), Z18, Z6
-	VFMADD231PS.BCST 208(AX), Z18, Z8
-	VFMADD231PS.BCST 212(AX), Z18, Z10
-	VFMADD231PS.BCST 216(AX), Z18, Z12
-	VFMADD231PS.BCST 220(AX), Z18, Z14
-	VPMOVSXBD        112(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z16, Z18, Z18
-	VFMADD231PS.BCST 224(AX), Z18, Z0
-	VFMADD231PS.BCST 228(AX), Z18, Z2
-	VFMADD231PS.BCST 232(AX), Z18, Z4
-	VFMADD231PS.BCST 236(AX), Z18, Z6
-	VFMADD231PS.BCST 240(AX), Z18, Z8
-	VFMADD231PS.BCST 244(AX), Z18, Z10
-	VFMADD231PS.BCST 248(AX), Z18, Z12
-	VFMADD231PS.BCST 252(AX), Z18, Z14
-	PREFETCHT0       21920(DX)
-	PREFETCHT0       21984(DX)
-	VPMOVSXBD        4384(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST (AX), Z18, Z1
-	VFMADD231PS.BCST 4(AX), Z18, Z3
-	VFMADD231PS.BCST 8(AX), Z18, Z5
-	VFMADD231PS.BCST 12(AX), Z18, Z7
-	VFMADD231PS.BCST 16(AX), Z18, Z9
-	VFMADD231PS.BCST 20(AX), Z18, Z11
-	VFMADD231PS.BCST 24(AX), Z18, Z13
-	VFMADD231PS.BCST 28(AX), Z18, Z15
-	VPMOVSXBD        4400(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 32(AX), Z18, Z1
-	VFMADD231PS.BCST 36(AX), Z18, Z3
-	VFMADD231PS.BCST 40(AX), Z18, Z5
-	VFMADD231PS.BCST 44(AX), Z18, Z7
-	VFMADD231PS.BCST 48(AX), Z18, Z9
-	VFMADD231PS.BCST 52(AX), Z18, Z11
-	VFMADD231PS.BCST 56(AX), Z18, Z13
-	VFMADD231PS.BCST 60(AX), Z18, Z15
-	VPMOVSXBD        4416(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 64(AX), Z18, Z1
-	VFMADD231PS.BCST 68(AX), Z18, Z3
-	VFMADD231PS.BCST 72(AX), Z18, Z5
-	VFMADD231PS.BCST 76(AX), Z18, Z7
-	VFMADD231PS.BCST 80(AX), Z18, Z9
-	VFMADD231PS.BCST 84(AX), Z18, Z11
-	VFMADD231PS.BCST 88(AX), Z18, Z13
-	VFMADD231PS.BCST 92(AX), Z18, Z15
-	VPMOVSXBD        4432(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 96(AX), Z18, Z1
-	VFMADD231PS.BCST 100(AX), Z18, Z3
-	VFMADD231PS.BCST 104(AX), Z18, Z5
-	VFMADD231PS.BCST 108(AX), Z18, Z7
-	VFMADD231PS.BCST 112(AX), Z18, Z9
-	VFMADD231PS.BCST 116(AX), Z18, Z11
-	VFMADD231PS.BCST 120(AX), Z18, Z13
-	VFMADD231PS.BCST 124(AX), Z18, Z15
-	VPMOVSXBD        4448(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 128(AX), Z18, Z1
-	VFMADD231PS.BCST 132(AX), Z18, Z3
-	VFMADD231PS.BCST 136(AX), Z18, Z5
-	VFMADD231PS.BCST 140(AX), Z18, Z7
-	VFMADD231PS.BCST 144(AX), Z18, Z9
-	VFMADD231PS.BCST 148(AX), Z18, Z11
-	VFMADD231PS.BCST 152(AX), Z18, Z13
-	VFMADD231PS.BCST 156(AX), Z18, Z15
-	VPMOVSXBD        4464(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 160(AX), Z18, Z1
-	VFMADD231PS.BCST 164(AX), Z18, Z3
-	VFMADD231PS.BCST 168(AX), Z18, Z5
-	VFMADD231PS.BCST 172(AX), Z18, Z7
-	VFMADD231PS.BCST 176(AX), Z18, Z9
-	VFMADD231PS.BCST 180(AX), Z18, Z11
-	VFMADD231PS.BCST 184(AX), Z18, Z13
-	VFMADD231PS.BCST 188(AX), Z18, Z15
-	VPMOVSXBD        4480(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 192(AX), Z18, Z1
-	VFMADD231PS.BCST 196(AX), Z18, Z3
-	VFMADD231PS.BCST 200(AX), Z18, Z5
-	VFMADD231PS.BCST 204(AX), Z18, Z7
-	VFMADD231PS.BCST 208(AX), Z18, Z9
-	VFMADD231PS.BCST 212(AX), Z18, Z11
-	VFMADD231PS.BCST 216(AX), Z18, Z13
-	VFMADD231PS.BCST 220(AX), Z18, Z15
-	VPMOVSXBD        4496(DX), Z18
-	VCVTDQ2PS        Z18, Z18
-	VMULPS           Z17, Z18, Z18
-	VFMADD231PS.BCST 224(AX), Z18, Z1
-	VFMADD231PS.BCST 228(AX), Z18, Z3
-	VFMADD231PS.BCST 232(AX), Z18, Z5
-	VFMADD231PS.BCST 236(AX), Z18, Z7
-	VFMADD231PS.BCST 240(AX), Z18, Z9
-	VFMADD231PS.BCST 244(AX), Z18, Z11
-	VFMADD231PS.BCST 248(AX), Z18, Z13
-	VFMADD231PS.BCST 252(AX), Z18, Z15
-	ADDQ             $0x00000100, AX
-	ADDQ             $0x00000080, DX
-	DECQ             DI
-	JNZ              turn
-	ADDQ             $0x00000010, DX
-	DECQ             SI
-	JNZ              group
-	ADDQ             BX, DX
-	DECQ             CX
-	JNZ              block
-	MOVQ             c+0(FP), AX
-	MOVQ             ldc+8(FP), CX
-	SHLQ             $0x02, CX
-	VMOVUPS          Z0, (AX)
-	VMOVUPS          Z1, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, (AX)
-	VMOVUPS          Z3, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, (AX)
-	VMOVUPS          Z5, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, (AX)
-	VMOVUPS          Z7, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, (AX)
-	VMOVUPS          Z9, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, (AX)
-	VMOVUPS          Z11, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, (AX)
-	VMOVUPS          Z13, 64(AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z14, (AX)
-	VMOVUPS          Z15, 64(AX)
+	PREFETCHT0   17536(BX)
+	PREFETCHT0   17600(BX)
+	PREFETCHT0   21920(BX)
+	PREFETCHT0   21984(BX)
+	VPMOVSXBD    (BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4384(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    16(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4400(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 32(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 36(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 40(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 44(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 48(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 52(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 56(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 60(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    32(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4416(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 64(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 68(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 72(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 76(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 80(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 84(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 88(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 92(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    48(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4432(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 96(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 100(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 104(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 108(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 112(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 116(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 120(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 124(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    64(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4448(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 128(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 132(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 136(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 140(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 144(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 148(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 152(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 156(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    80(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4464(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 160(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 164(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 168(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 172(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 176(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 180(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 184(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 188(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    96(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4480(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 192(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 196(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 200(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 204(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 208(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 212(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 216(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 220(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VPMOVSXBD    112(BX), Z18
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z16, Z18, Z18
+	VPMOVSXBD    4496(BX), Z19
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VBROADCASTSS 224(AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 228(AX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 232(AX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 236(AX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 240(AX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 244(AX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 248(AX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 252(AX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	ADDQ         $0x00000100, AX
+	PREFETCHT1   (DX)
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	DECQ         R8
+	JNZ          turn
+	ADDQ         $0x00000010, BX
+	DECQ         DI
+	JNZ          group
+	ADDQ         SI, BX
+	DECQ         CX
+	JNZ          block
+	MOVQ         c+0(FP), AX
+	MOVQ         ldc+8(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
 	VZEROUPPER
 	RET

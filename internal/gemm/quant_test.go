@@ -198,7 +198,7 @@ func TestMulEach(t *testing.T) {
 	for i, n := range []int{300, 33, 16, 150} {
 		f := []Format{Q4_K, F32, Q6_K, F16}[i]
 		m := packBlocks(f, blocks(r, f, n, k), n, k)
-		products = append(products, Product{m, make([]float32, most*n), n})
+		products = append(products, Product{W: m, C: make([]float32, most*n), Ldc: n})
 		want = append(want, make([]float32, most*n))
 	}
 	onEveryTier(t, func(t *testing.T) {
@@ -213,11 +213,36 @@ func TestMulEach(t *testing.T) {
 				require.Equal(t, bits(want[i][:rows*x.Ldc]), bits(x.C[:rows*x.Ldc]), "product %d, %d rows", i, rows)
 			}
 			assert.Zero(t, testing.AllocsPerRun(5, func() { MulEach(p, &ws, a, k, rows, products...) }), "%d rows", rows)
+			apart := slices.Clone(products)
+			for i := range apart {
+				x := &apart[i]
+				x.Rows = make([][]float32, rows)
+				for j := range x.Rows {
+					x.Rows[j] = make([]float32, x.W.N())
+				}
+			}
+			MulEach(p, &ws, a, k, rows, apart...)
+			for i, x := range apart {
+				for j, row := range x.Rows {
+					require.Equal(t, bits(want[i][j*x.Ldc:][:x.W.N()]), bits(row), "product %d, row %d of %d", i, j, rows)
+				}
+			}
 		}
 	})
 	assert.Equal(t, &ShapeError{"MulEach", "matrices of 512 and of 3 columns"}, recovered(func() {
-		MulEach(nil, new(Workspace), a, k, 1, products[0], Product{NewMatrix(1, 3), make([]float32, 1), 1})
+		MulEach(nil, new(Workspace), a, k, 1, products[0], Product{W: NewMatrix(1, 3), C: make([]float32, 1), Ldc: 1})
 	}))
+}
+
+// Rows of a result that stand apart are checked one by one.
+func TestMulEachRows(t *testing.T) {
+	w, a := NewMatrix(20, 3), make([]float32, 6)
+	for want, rows := range map[string][][]float32{
+		"1 rows for the result, want 2":              {make([]float32, 20)},
+		"row 1 of the result has 19 values, want 20": {make([]float32, 20), make([]float32, 19)},
+	} {
+		assert.Equal(t, &ShapeError{"MulEach", want}, recovered(func() { MulEach(nil, new(Workspace), a, 3, 2, Product{W: w, Rows: rows}) }))
+	}
 }
 
 func recovered(f func()) (v any) {

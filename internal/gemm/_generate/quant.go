@@ -37,6 +37,14 @@ var directPanels = map[string][]int{
 	"AVX512": {0, 4, 4, 4, 4, 2, 2, 2, 2},
 }
 
+// abreastRows is the number of rows from which two panels go side by side: a value of A is then read once for both, and twice as many sums
+// do not wait for each other. With fewer rows the weights have to come from memory as fast as they can, which four panels one after the
+// other let them do sooner.
+const abreastRows = 5
+
+// nextRows is the number of rows from which kernels have time to bring closer what is read after the product, nextBytes for every step of k.
+const nextRows, nextBytes = 5, 16
+
 // together is how many panels lie in one stream: block by block, one panel after the other.
 const together = 4
 
@@ -82,10 +90,10 @@ func expand(t isa, f format) {
 	Doc(fmt.Sprintf("%s expands a panel of %s, its blocks stride bytes apart, to [k][16]float32.", name, f.name))
 	Pragma("noescape")
 	dst, k := Load(Param("dst"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: panel / t.lanes, fetch: true}
+	u := &unpacker{t: t, f: f, units: panel / t.lanes, abreast: 1, fetch: true}
 	u.start()
-	u.use = func(unit, step int, w VecVirtual) {
-		VMOVUPS(w, Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
+	u.use = func(unit, step int, w []VecVirtual) {
+		VMOVUPS(w[0], Mem{Base: dst, Disp: 4 * (step*panel + unit*t.lanes)})
 	}
 	u.advance = func(steps int) { ADDQ(U32(4*steps*panel), dst) }
 	u.walk(k)
@@ -96,11 +104,21 @@ func expand(t isa, f format) {
 // direct writes the kernel that multiplies h rows by w panels in their packed form. As in tile, every element of C is one chain.
 func direct(t isa, f format, h, w int) {
 	name := fmt.Sprintf("direct%dx%d%s%s", h, w*panel, f.name, t.name)
-	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int)")
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, b *byte, stride, k int, next *byte)")
 	Doc(fmt.Sprintf("%s computes a tile of %d rows and %d panels of %s, the blocks of each stride bytes apart.", name, h, w, f.name))
+	if h >= nextRows {
+		Doc(fmt.Sprintf("Meanwhile it brings the %d·k bytes from next on closer.", nextBytes))
+	}
 	Pragma("noescape")
 	a, k := Load(Param("a"), GP64()), Load(Param("k"), GP64())
-	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, fetch: true}
+	var next Register
+	if h >= nextRows {
+		next = Load(Param("next"), GP64())
+	}
+	u := &unpacker{t: t, f: f, units: w * panel / t.lanes, abreast: 1, fetch: true}
+	if t.name == "AVX512" && h >= abreastRows && w > 1 {
+		u.abreast = 2
+	}
 	u.start()
 	acc := make([][]VecVirtual, h)
 	for i := range acc {
@@ -110,19 +128,29 @@ func direct(t isa, f format, h, w int) {
 			t.zero(acc[i][j])
 		}
 	}
-	u.use = func(unit, step int, w VecVirtual) {
+	u.use = func(unit, step int, w []VecVirtual) {
 		for i := range h {
 			x := Mem{Base: a, Disp: 4 * (step*h + i)}
-			if t.name == "AVX512" {
-				VFMADD231PS_BCST(x, w, acc[i][unit])
+			if t.name == "AVX512" && len(w) == 1 {
+				VFMADD231PS_BCST(x, w[0], acc[i][unit])
 				continue
 			}
 			v := t.reg()
 			VBROADCASTSS(x, v)
-			VFMADD231PS(v, w, acc[i][unit])
+			for j := range w {
+				VFMADD231PS(v, w[j], acc[i][unit+j])
+			}
 		}
 	}
-	u.advance = func(steps int) { ADDQ(U32(4*steps*h), a) }
+	u.advance = func(steps int) {
+		ADDQ(U32(4*steps*h), a)
+		if next != nil {
+			for i := 0; i < steps*nextBytes; i += 64 {
+				PREFETCHT1(Mem{Base: next, Disp: i})
+			}
+			ADDQ(U32(steps*nextBytes), next)
+		}
+	}
 	u.walk(k)
 	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)

@@ -63,7 +63,8 @@ type unpacker struct {
 	least   []VecVirtual
 	frame   Mem // elsewhere they wait here
 	table   VecVirtual
-	use     func(unit, step int, w VecVirtual)
+	abreast int                                  // units taken apart side by side, step by step
+	use     func(unit, step int, w []VecVirtual) // those of unit and the ones after it
 	advance func(steps int)
 }
 
@@ -141,12 +142,17 @@ func (u *unpacker) walk(k Register) {
 	}
 	MOVQ(U32(u.f.group/turn), turns)
 	Label("turn")
-	for i := range u.units {
-		u.prefetch(i, turnBytes)
-		if u.f.bits == 4 {
-			u.fields(i)
-		} else {
+	for i := 0; i < u.units; i += u.abreast {
+		for j := range u.abreast {
+			u.prefetch(i+j, turnBytes)
+		}
+		switch {
+		case u.f.bits == 8:
 			u.bytes(i)
+		case u.t.name == "AVX512":
+			u.fields(i)
+		default:
+			u.fieldsAVX2(i)
 		}
 	}
 	u.advance(turn)
@@ -221,26 +227,32 @@ func (u *unpacker) scales(unit int) (scale, least VecVirtual) {
 // fields takes eight steps of 4-bit quants apart, one from each field of the 32-bit lanes. Scale times quant is exact (at most 17 and 4
 // bits), so that a fused multiply-add rounds as the product and sum of the definition do.
 func (u *unpacker) fields(unit int) {
-	scale, least := u.scales(unit)
-	x := u.t.reg()
-	if u.t.name == "AVX512" {
-		VMOVDQU32(u.of(u.at, unit, 0, 4), x)
-		for j := range turn {
-			w, field := u.t.reg(), x
-			if j > 0 {
-				field = u.t.reg()
-				VPSRLD(Imm(uint64(4*j)), x, field)
-			}
-			VPERMPS(u.table, field, w) // looks at the low four bits of a lane
-			u.scaled(w, scale, least)
-			u.use(unit, j, w)
-		}
-		return
+	x := make([]VecVirtual, u.abreast)
+	for i := range x {
+		x[i] = u.t.reg()
+		VMOVDQU32(u.of(u.at, unit+i, 0, 4), x[i])
 	}
-	// The fields of each byte come apart first, then every byte moves to the top of its lane: 2²⁴ times too large, as the scale is too small.
-	// Moves go to the one port that multiply-adds do not need.
+	for j := range turn {
+		w := make([]VecVirtual, u.abreast)
+		for i := range w {
+			field := x[i]
+			if w[i] = u.t.reg(); j > 0 {
+				field = u.t.reg()
+				VPSRLD(Imm(uint64(4*j)), x[i], field)
+			}
+			VPERMPS(u.table, field, w[i]) // looks at the low four bits of a lane
+			u.scaled(w[i], u.scale[unit+i], u.least[unit+i])
+		}
+		u.use(unit, j, w)
+	}
+}
+
+// fieldsAVX2 is fields with half as many registers, unit by unit. The fields of each byte come apart first, then every byte moves to the top
+// of its lane: 2²⁴ times too large, as the scale is too small. Moves go to the one port that multiply-adds do not need.
+func (u *unpacker) fieldsAVX2(unit int) {
+	scale, least := u.scales(unit)
+	x, high := u.t.reg(), u.t.reg()
 	VMOVDQU(u.of(u.at, unit, 0, 4), x)
-	high := u.t.reg()
 	VPSRLD(Imm(4), x, high)
 	VPAND(consts.low, x, x)
 	VPAND(consts.low, high, high)
@@ -256,18 +268,24 @@ func (u *unpacker) fields(unit int) {
 		VPSHUFB(consts.toTop[j/2], from, w)
 		VCVTDQ2PS(w, w)
 		u.scaled(w, scale, least)
-		u.use(unit, j, w)
+		u.use(unit, j, []VecVirtual{w})
 	}
 }
 
 // bytes takes eight steps of 8-bit quants.
 func (u *unpacker) bytes(unit int) {
-	scale, least := u.scales(unit)
+	scale, least := make([]VecVirtual, u.abreast), make([]VecVirtual, u.abreast)
+	for i := range scale {
+		scale[i], least[i] = u.scales(unit + i)
+	}
 	for j := range turn {
-		w := u.t.reg()
-		VPMOVSXBD(u.of(u.at, unit, j*panel, 1), w)
-		VCVTDQ2PS(w, w)
-		u.scaled(w, scale, least)
+		w := make([]VecVirtual, u.abreast)
+		for i := range w {
+			w[i] = u.t.reg()
+			VPMOVSXBD(u.of(u.at, unit+i, j*panel, 1), w[i])
+			VCVTDQ2PS(w[i], w[i])
+			u.scaled(w[i], scale[i], least[i])
+		}
 		u.use(unit, j, w)
 	}
 }
@@ -295,7 +313,7 @@ func (u *unpacker) walkHalves(k Register) {
 				VPMOVZXWD(m, w)
 				VPSLLD(Imm(16), w, w)
 			}
-			u.use(i, j, w)
+			u.use(i, j, []VecVirtual{w})
 		}
 		ADDQ(u.skip, u.at)
 	}
