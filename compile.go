@@ -50,6 +50,13 @@ func Compile(r *Request, o CompileOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Bidirectional {
+		segments := layout
+		layout, err = layout.WithBidirectional(func(i int) bool { return segments.Node(i).Kind == posenc.SegmentNode })
+		if err != nil {
+			return nil, err
+		}
+	}
 	if layout, err = c.bias(layout, o.Heads); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,8 @@
 // [Sequential], [Block], [GraphKV], [GraphKVTopK], [Ego] and [EgoBatch] are laid out
 // exactly as the published system does.
 //
+// With [Request.Bidirectional], the tokens of a segment see those after them as well.
+//
 // # Biases
 //
 // Whatever the strategy, a request's [Biases] say how loudly its edges speak, per head:

@@ -3,6 +3,7 @@
 package graphkv
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/graphkv/graphkv/model/modeltest"
+	"github.com/graphkv/graphkv/posenc"
 )
 
 // flatText is a request's tokens end to end: prefix, segments, query.
@@ -164,4 +166,33 @@ func TestMessagePassingFollowsItsDefinition(t *testing.T) {
 		}))
 		requireClose(t, want, logits(t, e, compile(t, e, r)).Logits)
 	})
+}
+
+// Bidirectional segments agree with a dense pass in which their tokens see one another, are keyed apart from causal ones, and
+// survive JSON. What is repaired in parts cannot be bidirectional.
+func TestBidirectionalSegments(t *testing.T) {
+	e := tinyEngine(t)
+	ref := loadReference(t, tinyFile)
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRequest(t, slices.DeleteFunc(unrepaired(), func(s Strategy) bool { return s == PINE })...)
+		causal := compile(t, e, r)
+		logits(t, e, causal)
+		r.Bidirectional = true
+		data, err := json.Marshal(r)
+		require.NoError(t, err)
+		read, err := ParseRequest(data)
+		require.NoError(t, err)
+		p := compile(t, e, read)
+		got := logits(t, e, p)
+		requireClose(t, densePass(t, ref, p, readerDistance(p)), got.Logits)
+		for i := range p.Len() {
+			require.Equal(t, p.Layout().Node(i).Kind == posenc.SegmentNode, p.Layout().Node(i).Bidirectional)
+		}
+		require.GreaterOrEqual(t, got.Usage.EncodedTokens, len(r.Query.Tokens)+1, "no segment is taken from a causal one")
+	})
+	_, err := e.Compile(&Request{
+		Strategy: EPIC, Bidirectional: true, Query: Tokens(1), Repair: RepairParams{First: new(1)},
+		Segments: []Segment{{ID: "a", Tokens: []int32{1, 2}}, {ID: "b", Tokens: []int32{3, 4}}},
+	})
+	require.ErrorContains(t, err, "of a bidirectional node every token is encoded again")
 }

@@ -149,9 +149,13 @@ type Request struct {
 	// HDT has the anchors of hdt.
 	HDT       HDTParams `json:"hdt,omitzero"`
 	Positions Positions `json:"positions,omitempty"`
-	Prefix    Piece     `json:"prefix,omitzero"`
-	Segments  []Segment `json:"segments,omitempty"`
-	Edges     []Edge    `json:"edges,omitempty"`
+	// Bidirectional lets every token of a segment see all of the segment, as in models
+	// that are trained as encoders. Strategies that encode parts of segments again,
+	// cacheblend and epic, cannot do it.
+	Bidirectional bool      `json:"bidirectional,omitempty"`
+	Prefix        Piece     `json:"prefix,omitzero"`
+	Segments      []Segment `json:"segments,omitempty"`
+	Edges         []Edge    `json:"edges,omitempty"`
 	// Biases say how loudly edges speak, whatever the strategy. They need the number of
 	// the model's heads.
 	Biases Biases `json:"biases,omitempty"`

@@ -30,6 +30,7 @@ type input struct {
 
 	strategy, positions, center string
 	topK, rounds                int
+	bidirectional               bool
 	visibleRounds               []int
 	ape                         graphkv.APEParams
 	repairFraction              float64
@@ -56,6 +57,7 @@ func (in *input) flags(cmd *cobra.Command) {
 	f.BoolVar(&in.ape.SharedPrefix, "ape-shared-prefix", false, "let the passages of ape read the prefix, as published")
 	f.Float64Var(&in.repairFraction, "repair-fraction", 0, fmt.Sprintf("part of every passage that cacheblend encodes again (default %v)", graphkv.DefaultRepairFraction))
 	f.IntVar(&in.repairFirst, "repair-first", 0, fmt.Sprintf("first tokens of every passage that epic encodes again (default %d)", graphkv.DefaultRepairFirst))
+	f.BoolVar(&in.bidirectional, "bidirectional", false, "let the tokens of a passage read those after them too, for models trained as encoders")
 	f.StringVar(&in.positions, "positions", "", "layout of dag: shared or sequential (default shared)")
 	f.StringVar(&in.center, "center", "", "segment that ego puts in the centre")
 	f.IntVar(&in.maxTokens, "max-tokens", 0, fmt.Sprintf("longest answer in tokens (default %d)", graphkv.DefaultMaxTokens))
@@ -189,6 +191,9 @@ func (in *input) override(r *graphkv.Request) {
 	}
 	if changed("repair-first") {
 		r.Repair.First = &in.repairFirst
+	}
+	if changed("bidirectional") {
+		r.Bidirectional = in.bidirectional
 	}
 	if changed("positions") {
 		r.Positions = graphkv.Positions(in.positions)
