@@ -175,6 +175,7 @@ func TestBidirectionalSegments(t *testing.T) {
 	ref := loadReference(t, tinyFile)
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawRequest(t, slices.DeleteFunc(unrepaired(), func(s Strategy) bool { return s == PINE })...)
+		r.HDT.Bidirectional = false
 		causal := planKeys(t, e, compile(t, e, r))
 		r.Bidirectional = true
 		data, err := json.Marshal(r)
