@@ -107,14 +107,9 @@ func (a *ask) run(cmd *cobra.Command, args []string) (err error) {
 	}
 	defer a.close(cmd, e)
 	if d != nil {
-		v, err := newVocabulary(e.Metadata(), e.Tokenizer())
-		if err != nil {
+		if r, err = a.request(d, e.Metadata(), e.Tokenizer()); err != nil {
 			return err
 		}
-		if r, err = v.request(d); err != nil {
-			return err
-		}
-		a.override(r)
 	}
 	if a.compare != "" {
 		return a.compareAll(cmd, e, r)

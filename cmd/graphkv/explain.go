@@ -81,14 +81,9 @@ func (x *explain) run(cmd *cobra.Command, args []string) error {
 	}
 	defer x.close(cmd, e)
 	if d != nil {
-		v, err := newVocabulary(e.Metadata(), e.Tokenizer())
-		if err != nil {
+		if r, err = x.request(d, e.Metadata(), e.Tokenizer()); err != nil {
 			return err
 		}
-		if r, err = v.request(d); err != nil {
-			return err
-		}
-		x.override(r)
 	}
 	if r != nil {
 		if p, err = e.Compile(r); err != nil {

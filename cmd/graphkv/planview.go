@@ -67,14 +67,9 @@ func (in *input) compile(args []string) (*graphkv.Plan, *model.Config, error) {
 		return nil, nil, err
 	}
 	if d != nil {
-		v, err := newVocabulary(f, t)
-		if err != nil {
+		if r, err = in.request(d, f, t); err != nil {
 			return nil, nil, err
 		}
-		if r, err = v.request(d); err != nil {
-			return nil, nil, err
-		}
-		in.override(r)
 	}
 	o := graphkv.CompileOptions{Tokenizer: t, Context: c.Context, Heads: c.Heads}
 	if in.longContext {

@@ -53,3 +53,18 @@ func (v *vocabulary) request(d *documents) (*graphkv.Request, error) {
 	}
 	return r, nil
 }
+
+// request makes a request of passages and a question as the flags say, for the model that t
+// belongs to.
+func (in *input) request(d *documents, f *gguf.File, t *tokenizer.Tokenizer) (*graphkv.Request, error) {
+	v, err := newVocabulary(f, t)
+	if err != nil {
+		return nil, err
+	}
+	r, err := v.request(d)
+	if err != nil {
+		return nil, err
+	}
+	in.override(r)
+	return r, nil
+}
